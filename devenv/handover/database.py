@@ -1,0 +1,171 @@
+"""The database file: copied while in use, frozen, compared block by block, checked."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import sqlite3
+import struct
+from contextlib import closing
+from pathlib import Path
+
+from .problem import Problem
+
+BLOCK = 32 << 10
+"""The unit of comparison. Small enough that scattered changes move little, large enough
+that 200 MB are some 6,000 hashes."""
+_DIGEST = 16
+_HEADER = struct.Struct(">I")
+_READ = 4 << 20
+SIDE_FILES = ("-wal", "-shm", "-journal")
+
+
+def backup(database: Path, into: Path) -> None:
+    """A consistent copy of a database in use. All pages in one step: with small steps a
+    steady writer makes SQLite start over and over."""
+    try:
+        with (
+            closing(sqlite3.connect(_uri(database, "rw"), uri=True, timeout=30)) as source,
+            closing(sqlite3.connect(into)) as target,
+        ):
+            source.backup(target, pages=-1)
+    except sqlite3.DatabaseError as error:
+        into.unlink(missing_ok=True)
+        raise _sqlite_problem(database, error) from error
+
+
+def freeze(database: Path) -> None:
+    """Bring all committed content into the one main file, with no server at work.
+
+    Recovers a hot journal of a process that was killed, and empties a WAL.
+    """
+    try:
+        with closing(sqlite3.connect(_uri(database, "rw"), uri=True, timeout=5)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise Problem(
+                    "the database is still in use",
+                    f"a program other than the server holds {database}",
+                    "end it (a shell, a cron job), then try again",
+                    final=False,
+                )
+            # Nobody but us has it now: an exclusive lock can be had at once.
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("ROLLBACK")
+    except sqlite3.DatabaseError as error:
+        raise _sqlite_problem(database, error) from error
+
+
+def check(database: Path) -> tuple[list[str], str]:
+    """(what integrity_check complains of, a hash of the foreign keys' violations).
+
+    Violations are compared with the owner's, not forbidden: an application may live with them.
+    """
+    with closing(sqlite3.connect(_uri(database, "ro"), uri=True)) as connection:
+        try:
+            rows = connection.execute("PRAGMA integrity_check(20)").fetchall()
+            damage = [str(row[0]) for row in rows if row[0] != "ok"]
+            violations = connection.execute("PRAGMA foreign_key_check").fetchall()
+        except sqlite3.DatabaseError as error:
+            return [str(error)], ""
+    return damage, hashlib.sha256(ascii(sorted(map(ascii, violations))).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def block_hashes(path: Path) -> bytes:
+    """The hashes of all blocks, one after the other."""
+    hashes = bytearray()
+    with path.open("rb") as file:
+        while chunk := file.read(_READ):
+            for start in range(0, len(chunk), BLOCK):
+                block = chunk[start : start + BLOCK]
+                hashes += hashlib.blake2b(block, digest_size=_DIGEST).digest()
+    return bytes(hashes)
+
+
+def write_difference(path: Path, known: bytes, into: Path) -> tuple[int, str]:
+    """Write to `into` the blocks of `path` whose hashes are not those in `known`.
+
+    One pass; returns the number of blocks written and the SHA-256 of all of `path`.
+    """
+    whole = hashlib.sha256()
+    index = differing = 0
+    with path.open("rb") as file, into.open("wb") as target:
+        while chunk := file.read(_READ):
+            whole.update(chunk)
+            for start in range(0, len(chunk), BLOCK):
+                block = chunk[start : start + BLOCK]
+                digest = hashlib.blake2b(block, digest_size=_DIGEST).digest()
+                if digest != known[index * _DIGEST : (index + 1) * _DIGEST]:
+                    target.write(_HEADER.pack(index))
+                    target.write(block)
+                    differing += 1
+                index += 1
+    return differing, whole.hexdigest()
+
+
+def apply_difference(path: Path, difference: Path, size: int) -> None:
+    """Make `path` the file of `size` bytes that `write_difference` was given, and sync it."""
+    with path.open("r+b") as target, difference.open("rb") as source:
+        target.truncate(size)
+        while header := source.read(_HEADER.size):
+            (index,) = _HEADER.unpack(header)
+            target.seek(index * BLOCK)
+            target.write(source.read(min(BLOCK, size - index * BLOCK)))
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def install(staged: Path, database: Path) -> None:
+    """Put `staged` in the place of `database`. A journal of the old one must not be
+    replayed into the new one, so it goes first."""
+    for suffix in SIDE_FILES:
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
+    staged.rename(database)
+
+
+def need_space(folder: Path, size: int) -> None:
+    """Raise a `Problem` unless `folder` has room for `size` bytes and what SQLite adds."""
+    free = shutil.disk_usage(folder).free
+    wanted = size + (16 << 20)
+    if free < wanted:
+        raise disk_full(folder, f"{wanted >> 20} MiB are needed, {free >> 20} MiB are free")
+
+
+def disk_full(folder: Path, why: str) -> Problem:
+    return Problem(
+        "the disk of the new instance is full",
+        f"{folder}: {why}",
+        "make room (docker system df shows what takes it), then try again",
+    )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return "disk is full" in str(error)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _uri(database: Path, mode: str) -> str:
+    return f"{database.absolute().as_uri()}?mode={mode}"
+
+
+def _sqlite_problem(database: Path, error: sqlite3.DatabaseError) -> Problem:
+    if is_disk_full(error):
+        return disk_full(database.parent, str(error))
+    busy = "locked" in str(error)
+    return Problem(
+        "the database is busy" if busy else "the database cannot be read",
+        f"{database}: {error}",
+        "wait for the program that holds it, then try again"
+        if busy
+        else "restore a snapshot (devenv snapshot list), or repair it with sqlite3 .recover",
+        final=not busy,
+    )

@@ -1,0 +1,62 @@
+"""Every deadline of the hand-over, in seconds, in one place.
+
+They only make sense in this order, which a test holds::
+
+    poll < drain budget < lease < hook < termination < grace period
+
+A lease outlives a drain, so an owner never opens while its successor still waits for
+the drain; the hook outlives many leases, so that one lost lease is not a failed upgrade;
+a terminating owner waits longer than a hook may take; and the engine's grace period is
+longer than all of it, since its end is SIGKILL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    poll: float = 0.1
+    """Between two looks at something that changes: discovery, a refusing successor."""
+    connect: float = 1.0
+    """To open a connection to a peer on the same network."""
+    drain: float = 0.8
+    """How long requests may be held for those in flight; then a second server takes over."""
+    lease: float = 5.0
+    """An owner stays closed this long without a word from its successor."""
+    reply: float = 30.0
+    """Silence within one reply of a peer (a large copy is many reads, each with this bound)."""
+    hook: float = 120.0
+    """From the start of an instance until it owns a database, or has failed."""
+    termination: float = 150.0
+    """A terminating owner waits this long for a hand-over that has begun."""
+    grace: float = 180.0
+    """The engine's SIGKILL; `stop_grace_period` of compose.yaml is this one."""
+    successor: float = 2.0
+    """A terminating owner waits this long for a successor to show up at all."""
+    linger: float = 1.0
+    """A moved instance refuses connections this long before it exits, while names still list it."""
+    relay: float = 30.0
+    """A relay looks this long for the owner on behalf of one held connection."""
+    shell: float = 5.0
+    """Programs that use the database from a shell get this long to finish."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Deadlines:
+        """Each deadline can be set as ``GATE_DEADLINE_<NAME>``, in seconds."""
+        given = {
+            field.name: float(value)
+            for field in fields(cls)
+            if (value := env.get(f"GATE_DEADLINE_{field.name.upper()}"))
+        }
+        return cls(**given)
+
+    def disorder(self) -> str | None:
+        """What breaks the order above, or None."""
+        chain = ("poll", "drain", "lease", "hook", "termination", "grace")
+        for shorter, longer in zip(chain, chain[1:], strict=False):
+            if getattr(self, shorter) >= getattr(self, longer):
+                return f"deadline {shorter} must be shorter than {longer}"
+        return None

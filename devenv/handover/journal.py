@@ -1,0 +1,50 @@
+"""What happened in this instance, an event a line, for whoever watches.
+
+The file lies beside the record, so it can be read while the start of the instance is
+still in its hook and the engine refuses to show its log. Each event is also a line of
+the container's own log.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class Journal:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", buffering=1)
+        self._lock = threading.Lock()
+
+    def write(self, side: str, phase: str, **details: Any) -> None:
+        event = {"t": round(time.time(), 6), "side": side, "phase": phase, **details}
+        words = " ".join(f"{key}={value}" for key, value in details.items() if not isinstance(value, dict))
+        with self._lock:
+            self._file.write(json.dumps(event) + "\n")
+            print(f"gate: {side} {phase} {words}".rstrip(), file=sys.stderr, flush=True)
+
+
+def read(path: Path, *, follow: bool, poll: float) -> Iterator[Event]:
+    """All events so far and, with `follow`, those to come, without end."""
+    while follow and not path.exists():
+        time.sleep(poll)
+    with path.open() as file:
+        line = ""
+        while True:
+            line += file.readline()
+            if line.endswith("\n"):
+                yield json.loads(line)
+                line = ""
+            elif follow:
+                time.sleep(poll)
+            else:
+                return

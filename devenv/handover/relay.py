@@ -1,0 +1,140 @@
+"""The raw relay of a moved instance: each connection accepted here goes on to the owner.
+
+Bytes are not looked at. A connection waits, unanswered, while its owner is not yet there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+from .deadlines import Deadlines
+from .settings import Address
+
+_CHUNK = 64 << 10
+_SO_ATTACH_FILTER = 26
+_TCP_INFO_BACKLOG = struct.Struct("=24xI")
+_LOOK = 0.005
+"""Between two tries to reach an owner that just opens: it takes a few tens of milliseconds."""
+
+FindOwner = Callable[[], Awaitable[Address | None]]
+
+
+class Relay:
+    def __init__(self, listener: socket.socket, target: Address, deadlines: Deadlines, find: FindOwner) -> None:
+        self.target = target
+        self.relayed = 0
+        self._listener = listener
+        self._deadlines = deadlines
+        self._find = find
+        self._connections: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._accepting = False
+
+    def start(self) -> None:
+        # The flag is shared with every process that has the socket. Only we have it now.
+        self._listener.setblocking(False)
+        self._loop.add_reader(self._listener, self._accept)
+        self._accepting = True
+
+    def stop_accepting(self) -> None:
+        """New connections wait in the backlog again. Those relayed go on."""
+        if self._accepting:
+            self._loop.remove_reader(self._listener)
+            self._listener.setblocking(True)
+            self._accepting = False
+
+    async def finish(self, timeout: float) -> None:
+        """Wait for the relayed connections to end; cut those that last longer."""
+        if self._connections:
+            _, late = await asyncio.wait(self._connections, timeout=timeout)
+            for task in late:
+                task.cancel()
+
+    def drain_and_close(self) -> None:
+        """Refuse from now on, and lose none that the kernel has already accepted for us."""
+        refuse_new(self._listener)
+        self.stop_accepting()
+        self._listener.setblocking(False)
+        while self._accept():
+            pass
+        self._listener.close()
+
+    def _accept(self) -> bool:
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.relayed += 1
+        task = self._loop.create_task(self._relay(connection))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        return True
+
+    async def _relay(self, near: socket.socket) -> None:
+        with near:
+            far = await self._connect()
+            if far is None:
+                return
+            with far, contextlib.suppress(OSError):
+                await asyncio.gather(self._pump(near, far), self._pump(far, near))
+
+    async def _connect(self) -> socket.socket | None:
+        deadline = self._loop.time() + self._deadlines.relay
+        refused = 0
+        while self._loop.time() < deadline:
+            far = socket.socket()
+            far.setblocking(False)
+            far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                async with asyncio.timeout(self._deadlines.connect):
+                    await self._loop.sock_connect(far, self.target)
+                return far
+            except OSError:  # TimeoutError is one
+                far.close()
+            refused += 1
+            # At first it is just not open yet. Later it may have moved on, or be gone.
+            if refused % 100 == 0 and (found := await self._find()):
+                self.target = found
+            await asyncio.sleep(_LOOK)
+        return None
+
+    async def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := await self._loop.sock_recv(source, _CHUNK):
+                await self._loop.sock_sendall(target, data)
+        finally:
+            with contextlib.suppress(OSError):
+                target.shutdown(socket.SHUT_WR)
+
+
+def waiting(listener: socket.socket) -> int:
+    """How many connections wait in the backlog of a listening socket (tcp(7), TCP_INFO)."""
+    (backlog,) = _TCP_INFO_BACKLOG.unpack_from(
+        listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    )
+    return int(backlog)
+
+
+def refuse_new(listener: socket.socket) -> None:
+    """Drop each SYN to a listening socket, so that its backlog can be emptied for good.
+
+    A classic BPF program (socket(7), SO_ATTACH_FILTER) on the TCP header: SYN without ACK.
+    """
+    program = [
+        (0x30, 0, 0, 13),  # A = the flags
+        (0x54, 0, 0, 0x12),  # A &= SYN | ACK
+        (0x15, 0, 1, 0x02),  # SYN alone?
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # keep
+    ]
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code)
+    address = ctypes.addressof(buffer)
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(program), address))

@@ -1,0 +1,178 @@
+"""The servers behind the gate: one serves, earlier ones may still finish their requests.
+
+A server is a command that accepts on a socket it inherits. php-fpm is told of it by
+FPM_SOCKETS=address:port=fd (php-src, sapi/fpm/fpm/fpm_sockets.c) and ends gracefully on
+SIGQUIT: its workers finish what they have accepted, and accept no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import fcgi
+from .journal import Journal
+
+STATUS_PATH = "/gate-fpm-status"
+_LOOK = 0.002
+"""Between looks whether a process group is empty; there is no event for that."""
+
+
+class Server:
+    """One master process with its workers, in a process group of their own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], status: Path) -> None:
+        self.process = process
+        self.status = status
+        self.started = time.monotonic()
+        self.requests: dict[int, str] = {}
+        """What its workers were doing when it was told to end: pid to a request in words."""
+
+    def ended(self) -> bool:
+        """No process of it is left; so nothing of it can write any more."""
+        if self.process.poll() is None:
+            return False
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            self.status.unlink(missing_ok=True)
+            return True
+        return False
+
+    def signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self.process.poll() is None:
+                self.process.send_signal(number)
+            else:
+                # The master is gone, its workers live on: they still accept and write.
+                os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def running_requests(self) -> dict[int, str]:
+        """pid to method, URI and age of each request at work. Empty when it does not tell."""
+        params = {
+            "SCRIPT_NAME": STATUS_PATH,
+            "SCRIPT_FILENAME": STATUS_PATH,
+            "REQUEST_URI": STATUS_PATH,
+            "QUERY_STRING": "full&json",
+        }
+        try:
+            _, output = fcgi.get(self.status, params, timeout=0.1)
+            listed = json.loads(output.partition(b"\r\n\r\n")[2])["processes"]
+        except (OSError, ValueError, KeyError):
+            return {}
+        return {
+            process["pid"]: f"{process['request method']} {process['request uri']}"
+            f" ({process['request duration'] / 1e6:.1f} s)"
+            for process in listed
+            if process["state"] != "Idle"
+        }
+
+
+class Servers:
+    """All servers of this instance. Used from the event loop only."""
+
+    def __init__(
+        self, command: Sequence[str], env: dict[str, str], sockets: Path, journal: Journal
+    ) -> None:
+        self._command = command
+        self._env = env
+        self._sockets = sockets
+        self._journal = journal
+        self._count = 0
+        self.serving: Server | None = None
+        self.draining: list[Server] = []
+
+    def start(self, listener: socket.socket, name: str) -> None:
+        """Start a server on `listener`, which it knows as `name` (address:port or a path)."""
+        self.serving = self.spawn(listener, name)
+
+    def spawn(self, listener: socket.socket, name: str) -> Server:
+        self._count += 1
+        status = self._sockets / f"status-{os.getpid()}-{self._count}.sock"
+        env = {
+            **self._env,
+            "GATE_FPM_LISTEN": name,
+            "GATE_FPM_STATUS": str(status),
+            "FPM_SOCKETS": f"{name}={listener.fileno()}",
+        }
+        process = subprocess.Popen(
+            self._command, env=env, pass_fds=[listener.fileno()], start_new_session=True,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        return Server(process, status)
+
+    def begin_drain(self) -> None:
+        """The serving one accepts no more, from now on nobody does."""
+        if self.serving is None:
+            return
+        self.serving.requests = self.serving.running_requests()
+        self.serving.signal(signal.SIGQUIT)
+        self.draining.append(self.serving)
+        self.serving = None
+
+    async def drained(self, budget: float) -> bool:
+        """Wait until no draining server is left, at most `budget` seconds."""
+        deadline = time.monotonic() + budget
+        while True:
+            for server in self.draining:
+                if server.process.poll() is not None and not server.ended():
+                    server.signal(signal.SIGQUIT)
+            self.draining = [server for server in self.draining if not server.ended()]
+            if not self.draining:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_LOOK)
+
+    def unfinished(self) -> list[str]:
+        """The requests that draining servers still work on, in words."""
+        return [
+            request
+            for server in self.draining
+            for pid, request in (server.requests or {server.process.pid: "a request it cannot name"}).items()
+            if _alive(pid)
+        ]
+
+    async def watch(self, restart: Callable[[], None], poll: float) -> None:
+        """Replace a serving server that ends by itself; with growing pauses if it ends at once."""
+        pause = poll
+        while True:
+            await asyncio.sleep(poll)
+            server = self.serving
+            if server is None or server.process.poll() is None:
+                continue
+            self._journal.write("server", "died", exit_code=server.process.returncode)
+            # Its workers may live on, and would accept beside the new ones.
+            server.signal(signal.SIGQUIT)
+            self.serving = None
+            self.draining.append(server)
+            if time.monotonic() - server.started > 10:
+                pause = poll
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+            if self.serving is None:
+                restart()
+
+    def kill(self) -> None:
+        for server in [*self.draining, *([self.serving] if self.serving else [])]:
+            server.kill()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

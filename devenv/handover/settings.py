@@ -1,0 +1,84 @@
+"""What an instance is told by its environment. Every value has a default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .deadlines import Deadlines
+from .problem import Problem
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    release: str
+    database: Path
+    seed: Path | None
+    """The content of a first deployment; None: the first server start creates it."""
+    travel: tuple[Path, ...]
+    """Folders that move together with the database: sessions, uploads."""
+    peers: tuple[str, ...]
+    """Names or addresses under which the instances of this application are found."""
+    control_name: str | None
+    """A name that must resolve before "no instance found" is believed."""
+    secret_file: Path
+    snapshots: Path | None
+    warmup: str
+    document_root: str
+    listen: Address
+    control: Address
+    state: Path
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+    @property
+    def staging(self) -> Path:
+        return self.state / "incoming"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
+        database = Path(env.get("GATE_DATABASE", "/app/data/database.sqlite"))
+        travel = env.get("GATE_TRAVEL", str(database.parent / "sessions"))
+        seed = env.get("GATE_SEED", "/app/seed/database.sqlite")
+        snapshots = env.get("GATE_SNAPSHOTS", "/snapshots")
+        return cls(
+            release=env.get("GATE_RELEASE", "unknown"),
+            database=database,
+            seed=Path(seed) if seed else None,
+            travel=tuple(Path(path) for path in travel.split(":") if path),
+            peers=tuple(name.strip() for name in env.get("GATE_PEERS", "php-fpm").split(",")),
+            control_name=env.get("GATE_CONTROL_NAME") or None,
+            secret_file=Path(env.get("GATE_SECRET_FILE", "/run/secrets/handover")),
+            snapshots=Path(snapshots) if snapshots and Path(snapshots).is_dir() else None,
+            warmup=env.get("GATE_WARMUP", "/"),
+            document_root=env.get("GATE_DOCUMENT_ROOT", "/app/public"),
+            listen=_address(env.get("GATE_LISTEN", "0.0.0.0:9000")),
+            control=_address(env.get("GATE_CONTROL", "0.0.0.0:9010")),
+            state=Path(env.get("GATE_STATE", str(database.parent / ".gate"))),
+            deadlines=Deadlines.from_env(env),
+        )
+
+    def secret(self) -> bytes:
+        try:
+            secret = self.secret_file.read_bytes().strip()
+        except OSError as error:
+            raise Problem(
+                "the hand-over has no secret",
+                f"{self.secret_file}: {error.strerror}",
+                "give the stack its secret: HANDOVER_SECRET in compose/.env, at least 32 characters",
+            ) from error
+        if len(secret) < 32:
+            raise Problem(
+                "the secret of the hand-over is too short",
+                f"{self.secret_file} holds {len(secret)} characters, 32 are the least",
+                "make a new one, for instance with: openssl rand -hex 32",
+            )
+        return secret
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    return host, int(port)

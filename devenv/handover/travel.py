@@ -1,0 +1,134 @@
+"""Folders that move with the database (sessions, uploads): most of it early, the rest in the pause.
+
+The successor says which files it has, the owner sends those that differ and names those
+that are gone. A file is the same if its size and times are; one that was changed just
+before it was listed is sent again, since a change within the same tick would not show.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import stat
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+from .problem import Problem
+
+RACY = 1.0
+"""Seconds: coarser than the tick of any file system's clock."""
+IN_MEMORY = 1 << 20
+
+Manifest = dict[str, list[Any]]
+"""path below the folders ("0/ab/file", the folder's number first): [size, mtime_ns, ctime_ns, inode];
+folders and links: ["dir", mode] and ["link", target]."""
+
+
+def manifest(folders: tuple[Path, ...]) -> Manifest:
+    """All that is in `folders` now. A file that vanishes meanwhile is not in it."""
+    listed: Manifest = {}
+    newest = time.time() - RACY
+    for number, folder in enumerate(folders):
+        for root, names, files in os.walk(folder):
+            for name in [*names, *files]:
+                path = Path(root, name)
+                key = f"{number}/{path.relative_to(folder)}"
+                try:
+                    info = path.lstat()
+                    if stat.S_ISDIR(info.st_mode):
+                        listed[key] = ["dir", stat.S_IMODE(info.st_mode)]
+                    elif stat.S_ISLNK(info.st_mode):
+                        listed[key] = ["link", os.readlink(path)]
+                    elif stat.S_ISREG(info.st_mode):
+                        # A racy file gets a time that no later listing will show again.
+                        racy = 0 if info.st_ctime < newest else time.time_ns()
+                        times = [info.st_mtime_ns, info.st_ctime_ns + racy]
+                        listed[key] = [info.st_size, *times, info.st_ino]
+                except FileNotFoundError:
+                    continue
+    return listed
+
+
+def pack(folders: tuple[Path, ...], known: Manifest, into: Path) -> Manifest:
+    """Write to `into` (tar) what the receiver of `known` lacks; return what it has afterwards."""
+    now = manifest(folders)
+    with tarfile.open(into, "w", format=tarfile.PAX_FORMAT) as tar:
+        for key, value in list(now.items()):
+            if known.get(key) == value:
+                continue
+            number, _, relative = key.partition("/")
+            try:
+                _add(tar, folders[int(number)] / relative, key)
+            except FileNotFoundError:
+                del now[key]
+    return now
+
+
+def _add(tar: tarfile.TarFile, path: Path, key: str) -> None:
+    info = tar.gettarinfo(path, arcname=key)
+    if not info.isreg():
+        tar.addfile(info)
+        return
+    with path.open("rb") as file:
+        if info.size > IN_MEMORY:
+            tar.addfile(info, file)
+        else:
+            # A session can shrink while it is read, which would leave half an entry.
+            content = file.read()
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def unpack(tar_file: Path, staging: Path, has: Manifest) -> None:
+    """Bring `staging` to what `has` lists, taking new content from `tar_file`. Nothing is
+    written outside `staging`, whatever the archive says."""
+    staging.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(tar_file) as tar:
+        for member in tar:
+            target = staging / member.name
+            inside = target.parent.resolve().is_relative_to(staging.resolve())
+            if not inside or ".." in target.parts or not (member.isreg() or member.isdir() or member.issym()):
+                raise Problem(
+                    "the owner sent something that does not belong into the travelling folders",
+                    repr(member.name),
+                    "nothing was taken; look at the owner's container",
+                )
+            if target.is_symlink() or (target.exists() and not member.isdir()):
+                _remove(target)
+            tar.extract(member, staging, numeric_owner=True)
+    for root, names, files in os.walk(staging, topdown=False):
+        for name in [*names, *files]:
+            relative = Path(root, name).relative_to(staging)
+            if len(relative.parts) > 1 and str(relative) not in has:
+                _remove(Path(root, name))
+
+
+def install(staging: Path, folders: tuple[Path, ...]) -> None:
+    """Put what is staged in the place of the folders. Can be repeated after a crash."""
+    for number, folder in enumerate(folders):
+        staged = staging / str(number)
+        if not staged.is_dir():
+            continue
+        old = staging / f"old-{number}"
+        _remove(old)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.is_mount():
+            raise Problem(
+                "a travelling folder is a mount point",
+                f"{folder} cannot be replaced as a whole",
+                "mount its parent, or leave it out of GATE_TRAVEL",
+            )
+        if folder.exists():
+            folder.rename(old)
+        staged.rename(folder)
+        _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
