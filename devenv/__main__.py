@@ -1,0 +1,21 @@
+"""The entry point. What needs no import beyond this file is answered without any."""
+
+from __future__ import annotations
+
+import sys
+
+from devenv import __version__
+
+
+def main() -> None:
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        print(f"devenv {__version__}")
+        return
+    # Imported late: the command line and what is behind it take longer than the answer above.
+    from devenv.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

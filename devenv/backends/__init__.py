@@ -1,0 +1,1 @@
+"""Where the stack runs: one protocol, one implementation per place."""
