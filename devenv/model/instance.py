@@ -1,0 +1,62 @@
+"""An instance as its engine and its gate tell, and what to do when there is more than one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What `gate status` says."""
+
+    uid: str
+    release: str
+    role: str
+    epoch: int
+    lineage: str | None
+    state: str
+    ready: bool
+    terminating: bool = False
+    held: int = 0
+    relayed: int = 0
+    since: float | None = None
+    restored: Mapping[str, Any] | None = None
+    successor: Mapping[str, Any] | None = None
+    failed: Mapping[str, Any] | None = None
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Gate:
+        """Unknown keys are those of a newer release, and are passed over."""
+        known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One container of the stack; `gate` is None for httpd and for one that does not answer."""
+
+    id: str
+    name: str
+    service: str
+    image: str
+    digest: str
+    created: float
+    state: str
+    """created, running, paused, restarting, exited or dead: the engine's word."""
+    health: str = ""
+    gate: Gate | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+    @property
+    def release(self) -> str:
+        """The gate knows it best: a tag can have moved on since the instance started."""
+        return self.gate.release if self.gate else self.image.rpartition(":")[2]
+
+    @property
+    def owner(self) -> bool:
+        return self.gate is not None and self.gate.role == "owner"

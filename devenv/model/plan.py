@@ -1,0 +1,98 @@
+"""A plan is a graph of steps, as data: it can be shown, checked and tested without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    name: str
+    title: str
+    after: tuple[str, ...] = ()
+    """Names of the steps that must have ended well before this one starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    action: str
+    steps: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        order(self.steps)
+
+
+def order(steps: Iterable[Step]) -> list[Step]:
+    """The steps in an order in which each comes after what it waits for. ValueError if there is none."""
+    pending = {step.name: step for step in steps}
+    names = set(pending)
+    for step in pending.values():
+        if unknown := [name for name in step.after if name not in names]:
+            raise ValueError(f"step {step.name} waits for {', '.join(unknown)}, which is not in the plan")
+    ordered: list[Step] = []
+    done: set[str] = set()
+    while pending:
+        free = [step for step in pending.values() if done.issuperset(step.after)]
+        if not free:
+            raise ValueError(f"these steps wait for each other: {', '.join(pending)}")
+        for step in free:
+            ordered.append(step)
+            done.add(step.name)
+            del pending[step.name]
+    return ordered
+
+
+def up() -> Plan:
+    """Images are built side by side while what is left of an earlier run is looked at."""
+    return Plan(
+        "up",
+        (
+            Step("engine", "container engine answers"),
+            Step("settings", "settings and secrets", after=("engine",)),
+            Step("base", "base image", after=("engine",)),
+            Step("build httpd", "image httpd", after=("base",)),
+            Step("build php-fpm", "image php-fpm", after=("base", "settings")),
+            Step("start", "containers", after=("settings", "build httpd", "build php-fpm")),
+        ),
+    )
+
+
+def upgrade(release: str) -> Plan:
+    """Nothing is removed before its successor is proven to own the content."""
+    return Plan(
+        "upgrade",
+        (
+            Step("engine", "exactly one instance owns the content"),
+            Step("image", f"image of {release}", after=("engine",)),
+            Step("snapshot", "snapshot of the content", after=("engine",)),
+            Step("handover", f"hand-over to {release}", after=("image", "snapshot")),
+            Step("verify", "fingerprints compared", after=("handover",)),
+            Step("retire", "old instance stopped and removed", after=("verify",)),
+            Step("receipt", "receipt", after=("retire",)),
+        ),
+    )
+
+
+def down() -> Plan:
+    return Plan(
+        "down",
+        (
+            Step("engine", "what runs"),
+            Step("retire", "owner told that no successor comes", after=("engine",)),
+            Step("stop", "containers stopped, content saved", after=("retire",)),
+            Step("snapshot", "snapshot kept", after=("stop",)),
+            Step("remove", "containers and network removed", after=("snapshot",)),
+        ),
+    )
+
+
+def reset() -> Plan:
+    return Plan(
+        "reset",
+        (
+            Step("engine", "what is there"),
+            Step("snapshot", "snapshot kept", after=("engine",)),
+            Step("remove", "containers, network and saved content removed", after=("snapshot",)),
+        ),
+    )

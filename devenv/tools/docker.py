@@ -1,0 +1,113 @@
+"""The docker command, typed where its answers are read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from devenv.errors import CommandFailed, NotFit
+from devenv.model.instance import Instance
+from devenv.tools import process
+
+COMPOSE_MINIMUM = (2, 30)
+"""The first with `post_start`, which runs the hand-over."""
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+ONEOFF_LABEL = "com.docker.compose.oneoff"
+
+_UNREACHABLE = re.compile(
+    r"cannot connect to the docker daemon|is the docker daemon running|error during connect"
+    r"|dial unix .*: connect:|no such host|failed to connect to the docker api",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(r"permission denied while trying to connect", re.IGNORECASE)
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turns a command's failure that is really the engine's absence into a NotFit."""
+    try:
+        yield
+    except CommandFailed as error:
+        said = f"{error.why}\n{error.log_tail}"
+        if _REFUSED.search(said):
+            raise NotFit(
+                "the container engine refuses this user",
+                error.why,
+                "add yourself to its group (sudo usermod -aG docker $USER, then log in again)",
+            ) from error
+        if _UNREACHABLE.search(said):
+            raise NotFit(
+                "the container engine does not answer", error.why, "start it, or run: devenv doctor --fix"
+            ) from error
+        raise
+
+
+async def call(*arguments: str, timeout: float = 60, check: bool = True) -> process.Completed:
+    """A short docker command."""
+    with engine_errors():
+        return await process.run(["docker", *arguments], timeout=timeout, check=check)
+
+
+async def check_compose() -> str:
+    """The version of the compose plugin, or a NotFit when it is missing or too old."""
+    result = await call("compose", "version", "--short", check=False)
+    found = re.search(r"(\d+)\.(\d+)", result.stdout)
+    if result.code != 0 or found is None:
+        raise NotFit("docker compose is not there", "the plugin does not answer", "run: devenv doctor --fix")
+    if (int(found[1]), int(found[2])) < COMPOSE_MINIMUM:
+        wanted = ".".join(map(str, COMPOSE_MINIMUM))
+        raise NotFit(
+            f"docker compose {result.stdout.strip()} is too old",
+            f"the hand-over needs {wanted}, the first with post_start",
+            "run: devenv doctor --fix",
+        )
+    return result.stdout.strip()
+
+
+async def containers(project: str) -> list[Instance]:
+    """All containers of a compose project, running or not, oldest first."""
+    listed = await call(
+        "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={PROJECT_LABEL}={project}"
+    )
+    if not (ids := listed.stdout.split()):
+        return []
+    # One that goes away between the two calls makes inspect fail, but it still prints the others.
+    inspected = await call("container", "inspect", *ids, check=False)
+    found = [_instance(raw) for raw in json.loads(inspected.stdout or "[]") if not _one_off(raw)]
+    return sorted(found, key=lambda instance: instance.created)
+
+
+async def inspect_images(names: Sequence[str]) -> dict[str, str]:
+    """The digests of those images that are here, by name."""
+    found = await call("image", "inspect", "--format", "{{json .}}", *names, check=False)
+    images = [json.loads(line) for line in found.stdout.splitlines() if line.strip()]
+    return {tag: image["Id"] for image in images for tag in image.get("RepoTags") or () if tag in names}
+
+
+def _one_off(raw: dict[str, Any]) -> bool:
+    return bool(raw["Config"].get("Labels", {}).get(ONEOFF_LABEL) == "True")
+
+
+def _instance(raw: dict[str, Any]) -> Instance:
+    state = raw["State"]
+    return Instance(
+        id=raw["Id"],
+        name=raw["Name"].lstrip("/"),
+        service=raw["Config"]["Labels"].get(SERVICE_LABEL, ""),
+        image=raw["Config"]["Image"],
+        digest=raw["Image"],
+        created=_seconds(raw["Created"]),
+        state=state["Status"],
+        health=state.get("Health", {}).get("Status", ""),
+    )
+
+
+def _seconds(moment: str) -> float:
+    """The engine gives nanoseconds, more than Python reads."""
+    short = re.sub(r"(\.\d{6})\d+", r"\1", moment)
+    return datetime.fromisoformat(short.replace("Z", "+00:00")).timestamp()

@@ -1,0 +1,254 @@
+"""Starting programs: each in a process group of its own, which ends as a whole when it is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from devenv.errors import CommandFailed, NotFit
+from devenv.model.events import CommandEnded, CommandStarted
+
+Observer = Callable[[CommandStarted | CommandEnded], None]
+
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+_runs = itertools.count(1)
+
+TAIL = 30
+"""Lines of output kept for an error: enough for a cause, few enough to read."""
+_LONGEST_LINE = 1 << 20
+_SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
+"""How a group is asked to end, and how long it may take to. Compose leaves orderly on SIGINT."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    argv: tuple[str, ...]
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+@contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Within, each program that is started is reported to `observer`, also those of new tasks."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    check: bool = True,
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+) -> Completed:
+    """Run a program to its end. `env` adds to this process's own; secrets go there, never into `argv`.
+
+    With `check`, an exit code other than 0 is a CommandFailed. `stdin` and `stdout` are open files.
+    """
+    started = time.monotonic()
+    async with _Running(argv, cwd, env, stdin, stdout) as running:
+        try:
+            async with asyncio.timeout(timeout):
+                out, err = await running.process.communicate()
+        except TimeoutError:
+            await running.end()
+            raise CommandFailed(
+                f"{describe(argv)} did not end",
+                f"no result within {timeout:g} s",
+                "try it by hand; if it hangs there too, restart the engine",
+                argv=argv,
+                code=None,
+            ) from None
+        code = running.process.returncode or 0
+    result = Completed(
+        tuple(argv), code, (out or b"").decode(errors="replace"), err.decode(errors="replace"),
+        time.monotonic() - started,
+    )  # fmt: skip
+    if check and code != 0:
+        raise failure(argv, code, (result.stderr or result.stdout).splitlines())
+    return result
+
+
+async def stream(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> AsyncGenerator[Line, None]:
+    """Run a program and yield its lines as they come. Closing the generator ends the program.
+
+    Wrap it in `contextlib.aclosing` wherever the loop may be left early.
+    """
+    tail: deque[str] = deque(maxlen=TAIL)
+    async with _Running(argv, cwd, env, None, None) as running:
+        lines: asyncio.Queue[Line | None] = asyncio.Queue(maxsize=1000)
+        readers = [
+            asyncio.create_task(_read(running.process.stdout, "stdout", lines)),
+            asyncio.create_task(_read(running.process.stderr, "stderr", lines)),
+        ]
+        try:
+            open_streams = len(readers)
+            while open_streams:
+                line = await lines.get()
+                if line is None:
+                    open_streams -= 1
+                    continue
+                tail.append(line.text)
+                yield line
+            code = await running.process.wait()
+        finally:
+            for reader in readers:
+                reader.cancel()
+    if check and code != 0:
+        raise failure(argv, code, list(tail))
+
+
+def failure(argv: Sequence[str], code: int, output: Sequence[str]) -> CommandFailed:
+    """A program's failure; its last line of output is most often the reason."""
+    tail = [line for line in output if line.strip()][-TAIL:]
+    why = tail[-1].strip() if tail else f"exit code {code}, and it said nothing"
+    return CommandFailed(
+        f"{describe(argv)} failed",
+        why,
+        f"run it by hand to see more: {' '.join(argv)}" if len(argv) < 12 else "see its output below",
+        argv=argv,
+        code=code,
+        log_tail="\n".join(tail),
+    )
+
+
+def describe(argv: Sequence[str]) -> str:
+    """The program and its verb: `docker compose up`, without what stands between."""
+    words = [Path(argv[0]).name]
+    rest = iter(argv[1:])
+    for word in rest:
+        if word in ("-f", "-p", "--file", "--project-name", "--env-file", "--project-directory"):
+            next(rest, None)
+        elif word.startswith("-"):
+            continue
+        else:
+            words.append(word)
+            if word not in ("compose", "buildx", "image", "container", "volume", "network"):
+                break
+    return " ".join(words)
+
+
+async def _read(
+    pipe: asyncio.StreamReader | None, name: Literal["stdout", "stderr"], into: asyncio.Queue[Line | None]
+) -> None:
+    assert pipe is not None  # noqa: S101 - we asked for pipes
+    try:
+        while True:
+            try:
+                raw = await pipe.readuntil(b"\n")
+            except asyncio.IncompleteReadError as end:
+                raw = end.partial
+                if not raw:
+                    return
+            except asyncio.LimitOverrunError as overrun:
+                # A line beyond all measure comes in pieces, rather than not at all.
+                raw = await pipe.readexactly(overrun.consumed)
+            await into.put(Line(name, raw.decode(errors="replace").rstrip("\r\n")))
+    finally:
+        with suppress(asyncio.QueueFull):
+            into.put_nowait(None)
+
+
+class _Running:
+    """A started program, reported to the observer at both ends, and gone when the block is left."""
+
+    process: asyncio.subprocess.Process
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        cwd: Path | None,
+        env: Mapping[str, str] | None,
+        stdin: IO[bytes] | None,
+        stdout: IO[bytes] | None,
+    ) -> None:
+        self.argv = tuple(argv)
+        self.cwd = cwd
+        self.env = env
+        self.stdin = stdin
+        self.stdout = stdout
+        self.number = next(_runs)
+        self.started = time.monotonic()
+
+    async def __aenter__(self) -> _Running:
+        report = _observer.get()
+        if report:
+            report(CommandStarted(self.number, self.argv))
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.argv,
+                cwd=self.cwd,
+                env={**os.environ, **self.env} if self.env else None,
+                stdin=self.stdin or asyncio.subprocess.DEVNULL,
+                stdout=self.stdout or asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                limit=_LONGEST_LINE,
+            )
+        except FileNotFoundError as error:
+            raise NotFit(
+                f"{self.argv[0]} is not there", "it is not installed, or not on PATH", "run: devenv doctor"
+            ) from error
+        except PermissionError as error:
+            raise NotFit(
+                f"{self.argv[0]} cannot be started", str(error), "mend its permissions, or run: devenv doctor"
+            ) from error
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        ended_by_us = self.process.returncode is None
+        if ended_by_us:
+            await self.end()
+        report = _observer.get()
+        if report:
+            code = None if ended_by_us else self.process.returncode
+            report(CommandEnded(self.number, self.argv, code, time.monotonic() - self.started))
+
+    async def end(self) -> None:
+        """End the whole group, also when we are being cancelled ourselves."""
+        ending = asyncio.ensure_future(self._end())
+        while not ending.done():
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                if ending.cancelled():
+                    raise
+
+    async def _end(self) -> None:
+        for number, patience in _SIGNALS:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self.process.wait()
+                    return
