@@ -8,6 +8,7 @@ the container's own log.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -19,18 +20,33 @@ Event = dict[str, Any]
 
 
 class Journal:
-    def __init__(self, path: Path) -> None:
+    """Appends to the file at `path`; `uid` is the instance's own.
+
+    For tests of what a crash does, GATE_FAULT names a phase ("owner.moved") at which the
+    process ends at once, the first time that it is reached.
+    """
+
+    def __init__(self, path: Path, uid: str) -> None:
         self.path = path
+        self.uid = uid
+        self.release = os.environ.get("GATE_RELEASE", "unknown")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", buffering=1)
         self._lock = threading.Lock()
+        self._fault = os.environ.get("GATE_FAULT")
 
     def write(self, side: str, phase: str, **details: Any) -> None:
-        event = {"t": round(time.time(), 6), "side": side, "phase": phase, **details}
+        event = {"time": round(time.time(), 6), "uid": self.uid, "release": self.release}
+        event |= {"side": side, "phase": phase, **details}
         words = " ".join(f"{key}={value}" for key, value in details.items() if not isinstance(value, dict))
         with self._lock:
             self._file.write(json.dumps(event) + "\n")
             print(f"gate: {side} {phase} {words}".rstrip(), file=sys.stderr, flush=True)
+        if self._fault == f"{side}.{phase}":
+            mark = self.path.with_name(f"fault-{self._fault}")
+            if not mark.exists():
+                mark.touch()
+                os._exit(137)  # a signal to oneself does nothing in PID 1
 
 
 def read(path: Path, *, follow: bool, poll: float) -> Iterator[Event]:

@@ -36,6 +36,8 @@ class Successor:
     """Where it accepts FastCGI, as ``host:port``."""
     control: str
     """Where its gate answers, as ``host:port``."""
+    token: str
+    """Of the attempt that took the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,17 @@ class Record:
     epoch: int = 0
     """How many owners the database has had, this one included."""
     token: str = ""
-    """Incoming: of our own attempt. Moved: of the attempt that took the database."""
+    """Incoming: of our own attempt to take the database."""
     staged: bool = False
     """Incoming: the staging folder is complete and verified; what is left is to install it."""
     predecessor: str = ""
-    """Incoming: the control address of the owner that the token was used with."""
+    """The control address of the owner that the token was, or is, used with."""
+    served: bool = False
+    """Owner: somebody may have read from it or written to it."""
     successor: Successor | None = None
+    """Moved: who has the database. Incoming again, to take it back: who still has it."""
     sha256: str = ""
-    """Moved: of the database as it was handed over. Incoming and staged: as it must be."""
+    """Of the database as it was handed over, by us or to us."""
     format: int = FORMAT
 
     def evolve(self, **changes: Any) -> Record:

@@ -25,17 +25,20 @@ FindOwner = Callable[[], Awaitable[Address | None]]
 
 
 class Relay:
-    def __init__(self, listener: socket.socket, target: Address, deadlines: Deadlines, find: FindOwner) -> None:
-        self.target = target
+    def __init__(self, listener: socket.socket, deadlines: Deadlines, find: FindOwner) -> None:
+        self.target: Address = ("", 0)
+        """Where the owner is; may change at any time."""
         self.relayed = 0
+        self._find = find
         self._listener = listener
         self._deadlines = deadlines
-        self._find = find
         self._connections: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._accepting = False
 
     def start(self) -> None:
+        if self._accepting:
+            return
         # The flag is shared with every process that has the socket. Only we have it now.
         self._listener.setblocking(False)
         self._loop.add_reader(self._listener, self._accept)
@@ -57,9 +60,12 @@ class Relay:
 
     def drain_and_close(self) -> None:
         """Refuse from now on, and lose none that the kernel has already accepted for us."""
-        refuse_new(self._listener)
         self.stop_accepting()
         self._listener.setblocking(False)
+        while self._accept():
+            pass
+        # A SYN that comes from here on is sent again only after a second: so this is short.
+        refuse_new(self._listener)
         while self._accept():
             pass
         self._listener.close()

@@ -88,11 +88,32 @@ class Servers:
     ) -> None:
         self._command = command
         self._env = env
-        self._sockets = sockets
+        self.sockets = sockets
         self._journal = journal
         self._count = 0
+        self._children: set[subprocess.Popen[bytes]] = set()
         self.serving: Server | None = None
         self.draining: list[Server] = []
+
+    def own(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        """Somebody waits for `process`, so `reap` must not."""
+        self._children.add(process)
+        return process
+
+    def reap(self) -> None:
+        """Collect ended processes that nobody waits for: those that PID 1 has inherited."""
+        for process in list(self._children):
+            if process.poll() is not None:
+                self._children.discard(process)
+        ours = {process.pid for process in self._children}
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None or ended.si_pid in ours:
+                return
+            os.waitpid(ended.si_pid, 0)
 
     def start(self, listener: socket.socket, name: str) -> None:
         """Start a server on `listener`, which it knows as `name` (address:port or a path)."""
@@ -100,7 +121,7 @@ class Servers:
 
     def spawn(self, listener: socket.socket, name: str) -> Server:
         self._count += 1
-        status = self._sockets / f"status-{os.getpid()}-{self._count}.sock"
+        status = self.sockets / f"status-{os.getpid()}-{self._count}.sock"
         env = {
             **self._env,
             "GATE_FPM_LISTEN": name,
@@ -108,18 +129,21 @@ class Servers:
             "FPM_SOCKETS": f"{name}={listener.fileno()}",
         }
         process = subprocess.Popen(
-            self._command, env=env, pass_fds=[listener.fileno()], start_new_session=True,
+            self._command,
+            env=env,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        return Server(process, status)
+        )
+        return Server(self.own(process), status)
 
-    def begin_drain(self) -> None:
+    async def begin_drain(self) -> None:
         """The serving one accepts no more, from now on nobody does."""
-        if self.serving is None:
+        if (server := self.serving) is None:
             return
-        self.serving.requests = self.serving.running_requests()
-        self.serving.signal(signal.SIGQUIT)
-        self.draining.append(self.serving)
+        server.requests = await asyncio.to_thread(server.running_requests)
+        server.signal(signal.SIGQUIT)
+        self.draining.append(server)
         self.serving = None
 
     async def drained(self, budget: float) -> bool:
@@ -145,11 +169,21 @@ class Servers:
             if _alive(pid)
         ]
 
+    async def end(self, server: Server) -> None:
+        """End one that serves nobody."""
+        server.signal(signal.SIGTERM)
+        for _ in range(500):
+            if server.ended():
+                return
+            await asyncio.sleep(_LOOK)
+        server.kill()
+
     async def watch(self, restart: Callable[[], None], poll: float) -> None:
         """Replace a serving server that ends by itself; with growing pauses if it ends at once."""
         pause = poll
         while True:
             await asyncio.sleep(poll)
+            self.reap()
             server = self.serving
             if server is None or server.process.poll() is None:
                 continue

@@ -8,6 +8,7 @@ before it was listed is sent again, since a change within the same tick would no
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import stat
@@ -21,9 +22,11 @@ from .problem import Problem
 RACY = 1.0
 """Seconds: coarser than the tick of any file system's clock."""
 IN_MEMORY = 1 << 20
+MANIFEST = "manifest"
+"""The last entry of an archive; all others lie below a number."""
 
 Manifest = dict[str, list[Any]]
-"""path below the folders ("0/ab/file", the folder's number first): [size, mtime_ns, ctime_ns, inode];
+"""path below the folders ("0/ab/file", the folder's number first, "0" itself): [size, mtime_ns, ctime_ns, inode];
 folders and links: ["dir", mode] and ["link", target]."""
 
 
@@ -32,6 +35,8 @@ def manifest(folders: tuple[Path, ...]) -> Manifest:
     listed: Manifest = {}
     newest = time.time() - RACY
     for number, folder in enumerate(folders):
+        if folder.is_dir():
+            listed[str(number)] = ["dir", stat.S_IMODE(folder.stat().st_mode)]
         for root, names, files in os.walk(folder):
             for name in [*names, *files]:
                 path = Path(root, name)
@@ -52,8 +57,8 @@ def manifest(folders: tuple[Path, ...]) -> Manifest:
     return listed
 
 
-def pack(folders: tuple[Path, ...], known: Manifest, into: Path) -> Manifest:
-    """Write to `into` (tar) what the receiver of `known` lacks; return what it has afterwards."""
+def pack(folders: tuple[Path, ...], known: Manifest, into: Path) -> None:
+    """Write to `into` (tar) what the receiver of `known` lacks, and what it then has."""
     now = manifest(folders)
     with tarfile.open(into, "w", format=tarfile.PAX_FORMAT) as tar:
         for key, value in list(now.items()):
@@ -64,7 +69,10 @@ def pack(folders: tuple[Path, ...], known: Manifest, into: Path) -> Manifest:
                 _add(tar, folders[int(number)] / relative, key)
             except FileNotFoundError:
                 del now[key]
-    return now
+        listed = json.dumps(now).encode()
+        info = tarfile.TarInfo(MANIFEST)
+        info.size = len(listed)
+        tar.addfile(info, io.BytesIO(listed))
 
 
 def _add(tar: tarfile.TarFile, path: Path, key: str) -> None:
@@ -82,15 +90,20 @@ def _add(tar: tarfile.TarFile, path: Path, key: str) -> None:
             tar.addfile(info, io.BytesIO(content))
 
 
-def unpack(tar_file: Path, staging: Path, has: Manifest) -> None:
-    """Bring `staging` to what `has` lists, taking new content from `tar_file`. Nothing is
+def unpack(archive: Path, staging: Path) -> Manifest:
+    """Bring `staging` to the state that `archive` describes, and return that. Nothing is
     written outside `staging`, whatever the archive says."""
     staging.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(tar_file) as tar:
+    root = staging.resolve()
+    has: Manifest = {}
+    with tarfile.open(archive) as tar:
         for member in tar:
+            if member.name == MANIFEST and (content := tar.extractfile(member)):
+                has = json.load(content)
+                continue
             target = staging / member.name
-            inside = target.parent.resolve().is_relative_to(staging.resolve())
-            if not inside or ".." in target.parts or not (member.isreg() or member.isdir() or member.issym()):
+            known_kind = member.isreg() or member.isdir() or member.issym()
+            if not known_kind or ".." in target.parts or not target.parent.resolve().is_relative_to(root):
                 raise Problem(
                     "the owner sent something that does not belong into the travelling folders",
                     repr(member.name),
@@ -99,11 +112,14 @@ def unpack(tar_file: Path, staging: Path, has: Manifest) -> None:
             if target.is_symlink() or (target.exists() and not member.isdir()):
                 _remove(target)
             tar.extract(member, staging, numeric_owner=True)
-    for root, names, files in os.walk(staging, topdown=False):
+            if member.isreg():
+                _sync(target)
+    for folder, names, files in os.walk(staging, topdown=False):
         for name in [*names, *files]:
-            relative = Path(root, name).relative_to(staging)
-            if len(relative.parts) > 1 and str(relative) not in has:
-                _remove(Path(root, name))
+            relative = Path(folder, name).relative_to(staging)
+            if str(relative) not in has:
+                _remove(Path(folder, name))
+    return has
 
 
 def install(staging: Path, folders: tuple[Path, ...]) -> None:
@@ -125,6 +141,11 @@ def install(staging: Path, folders: tuple[Path, ...]) -> None:
             folder.rename(old)
         staged.rename(folder)
         _remove(old)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _remove(path: Path) -> None:

@@ -15,6 +15,7 @@ import http.client
 import json
 import secrets
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,8 +62,11 @@ def _mac(secret: bytes, *parts: object) -> str:
 class Peer:
     """A connection to a gate, made when it is first used. Not shared between threads."""
 
-    def __init__(self, address: Address, secret: bytes, deadlines: Deadlines) -> None:
+    def __init__(
+        self, address: Address, secret: bytes, deadlines: Deadlines, source: str | None = None
+    ) -> None:
         self.address = address
+        self._source = (source, 0) if source else None
         self._secret = secret
         self._deadlines = deadlines
         self._connection: http.client.HTTPConnection | None = None
@@ -84,7 +88,7 @@ class Peer:
         """Ask, and return the answer's fields and body. Raises `Refused` or `Unreachable`."""
         return self._call(verb, fields or {}, body, lambda response: response.read())
 
-    def fetch(self, verb: str, fields: Fields, into: Path) -> Fields:
+    def fetch(self, verb: str, fields: Fields, into: Path, body: bytes = b"") -> Fields:
         """As `call`, with the answer's body in the file `into`, which is not synced yet."""
 
         def store(response: http.client.HTTPResponse) -> Path:
@@ -92,7 +96,7 @@ class Peer:
                 shutil.copyfileobj(response, file, CHUNK)
             return into
 
-        return self._call(verb, fields, b"", store)[0]
+        return self._call(verb, fields, body, store)[0]
 
     def _call(
         self,
@@ -124,7 +128,9 @@ class Peer:
 
     def _connect(self) -> http.client.HTTPConnection:
         host, port = self.address
-        connection = http.client.HTTPConnection(host, port, timeout=self._deadlines.connect)
+        connection = http.client.HTTPConnection(
+            host, port, timeout=self._deadlines.connect, source_address=self._source
+        )
         connection.connect()
         connection.sock.settimeout(self._deadlines.reply)
         ours = secrets.token_hex(16)
@@ -200,7 +206,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A peer that goes away in the middle is its own business; the next word is its."""
+        # A peer that goes away in the middle is its own business; the next word is its.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,0 +1,273 @@
+"""The gate: the first process of an instance. It owns the socket, and decides who answers on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from . import database, snapshot
+from .instance import Instance, State, in_thread
+from .owner import Owner
+from .problem import Problem
+from .record import Role
+from .relay import refuse_new
+from .settings import Address, Settings
+from .successor import Course
+from .wire import Refused, Reply, Request, Server, Unreachable
+
+_PR_SET_CHILD_SUBREAPER = 36
+Verb = Callable[[Request], Awaitable[Reply]]
+
+
+class Gate:
+    def __init__(self, settings: Settings, command: Sequence[str]) -> None:
+        self._settings = settings
+        self._deadlines = settings.deadlines
+        self._instance = Instance(settings, command)
+        self._owner = Owner(self._instance)
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._course: Course | None = None
+        self._course_task: asyncio.Task[None] | None = None
+        self._retired = False
+        self._verbs: dict[str, Verb] = {
+            "status": self._status,
+            "start": self._start,
+            "copy": self._owner.copy,
+            "lease": self._owner.claim,
+            "renew": self._owner.renew,
+            "pages": self._owner.pages,
+            "travel": self._owner.travel,
+            "complete": self._owner.complete,
+            "release": self._owner.release,
+            "moved": self._owner.moved,
+            "fingerprint": self._owner.fingerprint,
+            "take-back": self._take_back,
+            "retire": self._retire,
+            "restore": self._restore,
+            "recover": self._recover,
+        }
+
+    async def run(self) -> int:
+        """Serve until SIGTERM; returns the exit code."""
+        instance = self._instance
+        # Workers of a killed master come to us also where we are not PID 1.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        self._loop.add_signal_handler(signal.SIGCHLD, instance.servers.reap)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        server = Server(self._settings.control, instance.secret, self._deadlines, self._answer)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        watching = [
+            asyncio.create_task(instance.servers.watch(self._restart_server, self._deadlines.poll)),
+            asyncio.create_task(self._find_self()),
+        ]
+        try:
+            self._resume()
+            await self._stop.wait()
+            await self._end()
+        finally:
+            for task in watching:
+                task.cancel()
+            instance.servers.kill()
+            server.shutdown()
+        return 0
+
+    def _resume(self) -> None:
+        """Go on from what the record says."""
+        record = self._instance.record
+        if record.role is Role.MOVED and record.successor is not None:
+            self._relay()
+        elif record.role is Role.OWNER and record.served:
+            self._instance.open()
+            self._owner.say("opened", epoch=record.epoch, resumed=True)
+        else:
+            self._begin()
+
+    def _relay(self) -> None:
+        instance = self._instance
+        assert instance.record.successor is not None
+        instance.relay_to(instance.record.successor)
+        self._owner.say("relaying", to=instance.record.successor.address, resumed=True)
+
+    def _begin(self, taking_back: Address | None = None) -> None:
+        if self._course_task is None or self._course_task.done():
+            self._instance.failed = None
+            self._course_task = self._loop.create_task(self._follow(taking_back))
+
+    async def _follow(self, taking_back: Address | None) -> None:
+        """Take the course; what it fails of is told to whoever asks."""
+        self._course = Course(self._instance)
+        try:
+            await self._course.run(taking_back)
+        except Problem as problem:
+            self._fail(problem)
+        except (OSError, ValueError, KeyError) as error:
+            traceback.print_exception(error)
+            self._fail(Problem("the hand-over failed", repr(error), "see the log of this instance"))
+
+    def _fail(self, problem: Problem) -> None:
+        self._instance.failed = problem
+        self._course and self._course.say("failed", **problem.as_json())
+
+    def _restart_server(self) -> None:
+        if self._instance.state is State.OPEN:
+            self._instance.serve()
+
+    async def _find_self(self) -> None:
+        """Until others can find us under our name, no engine may rely on us."""
+        while not self._instance.found_self:
+            await self._instance.look()
+            await asyncio.sleep(self._deadlines.poll)
+
+    # What is asked of us
+
+    def _answer(self, request: Request) -> Reply:
+        """In the thread of a connection: have the event loop do it."""
+        return asyncio.run_coroutine_threadsafe(self._do(request), self._loop).result()
+
+    async def _do(self, request: Request) -> Reply:
+        verb = self._verbs.get(request.verb)
+        if verb is None:
+            raise Problem(
+                f"this release does not know {request.verb!r}",
+                f"it is {self._settings.release}",
+                "use releases that are not so far apart",
+            )
+        try:
+            return await verb(request)
+        except OSError as error:
+            if database.is_disk_full(error):
+                raise database.disk_full(self._settings.state, str(error)) from error
+            raise Problem("the instance cannot do it", str(error), "see its log", final=False) from error
+
+    async def _status(self, request: Request) -> Reply:
+        return Reply(self._instance.status())
+
+    async def _start(self, request: Request) -> Reply:
+        """Try again, if the last try has failed."""
+        if self._instance.failed is not None and not self._instance.terminating:
+            self._begin()
+        return Reply({})
+
+    async def _take_back(self, request: Request) -> Reply:
+        """Our successor is ending, and asks us to take the database."""
+        record = self._instance.record
+        if record.role is not Role.MOVED or self._instance.terminating:
+            raise Problem("this instance takes nothing back", f"its role is {record.role}", "find another")
+        self._begin(taking_back=(request.peer, int(request.fields["control"])))
+        return Reply({})
+
+    async def _retire(self, request: Request) -> Reply:
+        """No successor comes: the end shall not wait for one."""
+        self._retired = True
+        return Reply({})
+
+    async def _restore(self, request: Request) -> Reply:
+        """Replace the content by that of the snapshot at `path`, which is in this instance."""
+        path = Path(str(request.fields["path"]))
+        return Reply(await self._owner.restore(path))
+
+    async def _recover(self, request: Request) -> Reply:
+        """Own the database again as it was handed over: the successor is gone for good."""
+        instance, record = self._instance, self._instance.record
+        if record.role is not Role.MOVED:
+            raise Problem("there is nothing to recover", f"the role is {record.role}", "ask a moved instance")
+        if self._settings.database.exists():
+            self._settings.database.chmod(0o644)
+        # A lineage of its own: should the successor come back, neither passes for the other.
+        lineage = f"{record.lineage[:8]}r{record.epoch}"
+        instance.write_record(role=Role.OWNER, successor=None, lineage=lineage, epoch=record.epoch + 1)
+        instance.enter(State.CLOSED)
+        instance.open()
+        self._owner.say("recovered", epoch=instance.record.epoch)
+        return Reply(instance.status())
+
+    # The end
+
+    async def _end(self) -> None:
+        instance = self._instance
+        instance.terminating = True
+        self._owner.say("terminating", role=instance.record.role)
+        await self._end_course()
+        if instance.record.role is Role.OWNER and instance.record.served:
+            await self._end_owner()
+        if instance.record.role is Role.MOVED:
+            await self._end_moved()
+
+    async def _end_course(self) -> None:
+        """A terminating instance takes no database; but if it may have it already, it finds out."""
+        task = self._course_task
+        if task is None or task.done():
+            return
+        deadline = time.monotonic() + self._deadlines.termination
+        while self._course and self._course.completing and time.monotonic() < deadline:
+            await asyncio.sleep(self._deadlines.poll)
+        if self._instance.record.role is not Role.OWNER:
+            task.cancel()
+        await asyncio.wait([task], timeout=self._deadlines.reply)
+
+    async def _end_owner(self) -> None:
+        """Hand over to whoever is there; alone, save a snapshot."""
+        instance = self._instance
+        if not self._retired:
+            await self._wait_for_successor()
+        if instance.record.role is not Role.OWNER:
+            return
+        refuse_new(instance.listener)
+        drained = await instance.close(self._deadlines.reply)
+        if not drained:
+            self._owner.say("cut", requests=instance.servers.unfinished())
+            instance.servers.kill()
+        instance.enter(State.ENDING)
+        if self._settings.snapshots is not None and self._settings.database.exists():
+            saved = await in_thread(snapshot.save, self._settings, instance.record)
+            instance.journal.write("content", "snapshot", file=saved["file"], bytes=saved["bytes"])
+
+    async def _wait_for_successor(self) -> None:
+        """Serve on until somebody has the database, or nobody comes for it."""
+        instance = self._instance
+        last = time.monotonic() + self._deadlines.termination
+        alone = time.monotonic()
+        asked: set[str] = set()
+        while instance.record.role is Role.OWNER and time.monotonic() < last and not self._retired:
+            view = await instance.look()
+            others = [seen for seen in view.peers if not seen.status["terminating"]]
+            comes = any(seen.role in (Role.FRESH, Role.INCOMING) for seen in others)
+            for seen in others:
+                if seen.role is Role.MOVED and seen.uid not in asked and not comes:
+                    asked.add(seen.uid)
+                    comes |= await self._ask_take_back(seen.control)
+            heard = time.monotonic() - self._owner.last_word < self._deadlines.successor
+            if comes or heard or self._owner.lease is not None:
+                alone = time.monotonic()
+            elif time.monotonic() - alone > self._deadlines.successor:
+                return
+            await asyncio.sleep(self._deadlines.poll)
+
+    async def _ask_take_back(self, control: Address) -> bool:
+        def work() -> bool:
+            with contextlib.suppress(Unreachable, Refused, Problem), self._instance.peer(control) as peer:
+                peer.call("take-back", {"control": self._settings.control[1]})
+                return True
+            return False
+
+        asked: bool = await in_thread(work)
+        return asked
+
+    async def _end_moved(self) -> None:
+        instance = self._instance
+        instance.enter(State.ENDING)
+        self._owner.say("ending", relayed=instance.relay.relayed if instance.relay else 0)
+        if instance.relay is not None:
+            instance.relay.drain_and_close()
+            await instance.relay.finish(self._deadlines.reply)
+        # Names still list us; a refusing address is passed over at once, a removed one is not.
+        await asyncio.sleep(self._deadlines.linger)

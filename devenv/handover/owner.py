@@ -1,0 +1,342 @@
+"""The side that has the database: it answers its successor, and lets go at `complete`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from . import database, snapshot, travel
+from .instance import Instance, State, address, in_thread
+from .problem import Problem
+from .record import Role, Successor
+from .shell import ShellLock
+from .wire import Fields, Refused, Reply, Request, Unreachable
+
+TRIES = 3
+"""So often requests may outlast the drain's budget before the hand-over is refused."""
+
+
+@dataclass
+class Lease:
+    """Nobody writes to the database until `expires` (monotonic): then the owner opens again."""
+
+    successor: Successor
+    release: str
+    expires: float
+    closed: bool = False
+    started: float = field(default_factory=time.monotonic)
+    sha256: str = ""
+
+    @property
+    def token(self) -> str:
+        return self.successor.token
+
+
+class Owner:
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._settings = instance.settings
+        self._journal = instance.journal
+        self._lock = ShellLock(instance.settings.state)
+        self._outgoing = instance.settings.state / "outgoing"
+        self._outgoing.mkdir(exist_ok=True)
+        for left in self._outgoing.iterdir():
+            left.unlink()
+        self._tries: dict[str, int] = {}
+        self._fingerprint: asyncio.Task[Fields] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.lease: Lease | None = None
+        self.last_word = 0.0
+        """When a successor last asked for something (monotonic)."""
+
+    def say(self, phase: str, **details: Any) -> None:
+        self._journal.write("owner", phase, **details)
+
+    async def copy(self, request: Request) -> Reply:
+        """All of the database as of now, while it is in use."""
+        self._require_owner()
+        started = time.monotonic()
+
+        def work() -> tuple[Path, list[str], str]:
+            path = self._scratch()
+            self._lock_free_backup(path)
+            return path, *database.check(path)
+
+        path, damage, foreign_keys = await in_thread(work)
+        size = path.stat().st_size
+        self.say("copy-served", bytes=size, ms=_ms(started), to=request.peer)
+        record = self._instance.record
+        fields = {"damage": damage, "foreign_keys": foreign_keys, "size": size}
+        return Reply({**fields, "lineage": record.lineage, "epoch": record.epoch}, path)
+
+    async def claim(self, request: Request) -> Reply:
+        """`lease`: no request reaches the database from the answer on, for as long as the lease lasts."""
+        token = str(request.fields["token"])
+        if self.lease is not None and self.lease.token == token and self.lease.closed:
+            self._renew(self.lease)
+            return Reply({"seconds": self._settings.deadlines.lease})
+        self._require_owner()
+        if self.lease is not None:
+            raise Problem(
+                "another successor has the lease",
+                f"{self.lease.successor.uid[:8]} at {self.lease.successor.address} takes the database",
+                "one of the two is enough: it is waited for",
+                final=False,
+            )
+        if self._tries.get(token, 0) >= TRIES:
+            raise self._unfinished(final=True)
+        successor = Successor(
+            uid=str(request.fields["uid"]),
+            address=f"{request.peer}:{request.fields['port']}",
+            control=f"{request.peer}:{request.fields['control']}",
+            token=token,
+        )
+        deadlines = self._settings.deadlines
+        lease = Lease(successor, str(request.fields["release"]), time.monotonic() + deadlines.lease)
+        self.lease = lease
+        try:
+            await self._close(lease)
+        except BaseException:
+            self.lease = None
+            self._lock.release()
+            raise
+        self._spawn(self._expire(lease))
+        return Reply({"seconds": deadlines.lease})
+
+    async def renew(self, request: Request) -> Reply:
+        """The successor is at work."""
+        self._require_lease(request)
+        return Reply({})
+
+    async def _close(self, lease: Lease) -> None:
+        deadlines = self._settings.deadlines
+        # Requests that an earlier try left behind are waited for while others are served.
+        if not await self._instance.servers.drained(deadlines.drain):
+            raise self._unfinished(final=False)
+        await in_thread(self._lock.acquire, deadlines.shell)
+        self.say("closing", successor=lease.successor.uid, release=lease.release)
+        lease.started = time.monotonic()
+        if not await self._instance.close(deadlines.drain):
+            self._tries[lease.token] = self._tries.get(lease.token, 0) + 1
+            problem = self._unfinished(final=self._tries[lease.token] >= TRIES)
+            self._reopen(problem.why)
+            raise problem
+        if self._settings.database.exists():
+            try:
+                await in_thread(database.freeze, self._settings.database)
+            except BaseException as error:
+                self._reopen(str(error))
+                raise
+        lease.closed = True
+        self._renew(lease)
+        self.say("closed", ms=_ms(lease.started))
+
+    def _unfinished(self, *, final: bool) -> Problem:
+        requests = ", ".join(self._instance.servers.unfinished()) or "requests it cannot name"
+        return Problem(
+            "requests do not end",
+            f"{requests} outlast the {self._settings.deadlines.drain:g} s that others may be held for them",
+            "end them or wait for them, then start the upgrade again; nothing was lost",
+            final=final,
+        )
+
+    async def pages(self, request: Request) -> Reply:
+        """The blocks of the frozen file that the successor lacks (it sends the hashes of its own)."""
+        lease = self._require_lease(request)
+        path = self._scratch()
+        source = self._settings.database
+        blocks, lease.sha256 = await in_thread(database.write_difference, source, request.body, path)
+        self._require_lease(request)
+        return Reply({"blocks": blocks, "sha256": lease.sha256, "size": source.stat().st_size}, path)
+
+    async def travel(self, request: Request) -> Reply:
+        """What differs in the travelling folders; without a lease it is only most of it."""
+        if not request.fields.get("early"):
+            self._require_lease(request)
+        path = self._scratch()
+        await in_thread(travel.pack, self._settings.travel, json.loads(request.body), path)
+        return Reply({}, path)
+
+    async def complete(self, request: Request) -> Reply:
+        """Let go: from the answer on the successor owns the database. Can be asked again."""
+        instance, token = self._instance, request.fields["token"]
+        record = instance.record
+        if record.role is not Role.OWNER and record.successor and record.successor.token == token:
+            return Reply({"lineage": record.lineage, "epoch": record.epoch})
+        lease = self._require_lease(request)
+        if lease.sha256 != request.fields["sha256"]:
+            raise Problem(
+                "the successor has another database than the one it was given",
+                f"its SHA-256 is {request.fields['sha256']}, ours {lease.sha256}",
+                "start the upgrade again",
+                final=False,
+            )
+        # From here to the answer nothing else runs: no lease can end in between.
+        instance.write_record(role=Role.MOVED, successor=lease.successor, sha256=lease.sha256, token="")
+        self.say("moved", successor=lease.successor.uid, address=lease.successor.address)
+        self.lease = None
+        self._become_relay()
+        return Reply({"lineage": record.lineage, "epoch": record.epoch})
+
+    def _become_relay(self) -> None:
+        instance = self._instance
+        assert instance.record.successor is not None
+        if self._settings.database.exists():
+            # What was not told of the move shall fail loudly instead of writing into the void.
+            self._settings.database.chmod(0o444)
+        self._lock.release()
+        instance.relay_to(instance.record.successor)
+        self.say("relaying", to=instance.record.successor.address, held=instance.held)
+        self._spawn(self.tell_predecessor(instance.record.successor))
+
+    async def release(self, request: Request) -> Reply:
+        """The successor gives the lease back."""
+        lease = self.lease
+        if lease is not None and lease.closed and lease.token == request.fields["token"]:
+            self.lease = None
+            self._reopen(str(request.fields.get("why", "the successor gave the lease back")))
+        return Reply({})
+
+    async def _expire(self, lease: Lease) -> None:
+        while self.lease is lease:
+            if (left := lease.expires - time.monotonic()) <= 0:
+                self.lease = None
+                self._reopen("the successor was not heard of any more")
+                return
+            await asyncio.sleep(left)
+
+    def _renew(self, lease: Lease) -> None:
+        lease.expires = time.monotonic() + self._settings.deadlines.lease
+
+    def _reopen(self, why: str) -> None:
+        self._lock.release()
+        self._instance.open()
+        self.say("reopened", why=why)
+
+    async def tell_predecessor(self, successor: Successor) -> None:
+        """Whoever relays to us can relay straight to `successor`."""
+        record = self._instance.record
+        if not record.predecessor or record.predecessor == successor.control:
+            return
+        fields = {"lineage": record.lineage, "uid": successor.uid}
+        fields |= {"address": successor.address, "control": successor.control}
+
+        def work() -> None:
+            # If it is gone, nobody relays to us.
+            with contextlib.suppress(Unreachable, Refused, Problem), self._instance.peer(
+                address(record.predecessor)
+            ) as peer:
+                peer.call("moved", fields)
+
+        await in_thread(work)
+
+    async def moved(self, request: Request) -> Reply:
+        """The one we relay to has moved on."""
+        fields, record = request.fields, self._instance.record
+        if record.role is Role.MOVED and record.lineage == fields["lineage"] and record.successor:
+            now = replace(
+                record.successor, uid=fields["uid"], address=fields["address"], control=fields["control"]
+            )
+            self._instance.write_record(successor=now)
+            if self._instance.relay is not None:
+                self._instance.relay.target = address(now.address)
+            self._spawn(self.tell_predecessor(now))
+        return Reply({})
+
+    async def fingerprint(self, request: Request) -> Reply:
+        """Of the file as it was handed over. A process of its own computes it, once."""
+        record = self._instance.record
+        if record.role is not Role.MOVED:
+            raise Problem(
+                "this instance has not handed its database over",
+                f"its role is {record.role}",
+                "ask with: gate fingerprint",
+            )
+        if self._fingerprint is None:
+            self._fingerprint = asyncio.create_task(self._compute_fingerprint())
+        return Reply({"fingerprint": await self._fingerprint})
+
+    async def _compute_fingerprint(self) -> Fields:
+        command = ["nice", "-n", "10", sys.executable, "-m", "devenv.handover", "fingerprint"]
+        process = self._instance.servers.own(subprocess.Popen(command, stdout=subprocess.PIPE))
+        output, _ = await in_thread(process.communicate)
+        result: Fields = json.loads(output)
+        return result
+
+    async def restore(self, snapshot_file: Path) -> Fields:
+        """Replace the content by that of a snapshot, which begins a lineage."""
+        self._require_owner()
+        if self.lease is not None:
+            raise Problem("a hand-over runs", "the content is on its way", "restore after it", final=False)
+        instance, settings, deadlines = self._instance, self._settings, self._settings.deadlines
+        await in_thread(snapshot.describe, snapshot_file)
+        await in_thread(self._lock.acquire, deadlines.shell)
+        try:
+            if not await instance.close(deadlines.drain):
+                raise self._unfinished(final=False)
+            described: Fields = await in_thread(
+                snapshot.install, snapshot_file, settings.staging, settings.database, settings.travel
+            )
+            instance.write_record(lineage=secrets.token_hex(8), epoch=1, predecessor="")
+            instance.restored = {"file": snapshot_file.name, "time": described["time"]}
+            self._journal.write("content", "restored", **instance.restored)
+        finally:
+            self._reopen("restored")
+        if settings.snapshots is not None:
+            # What was replaced must not come back with the next start.
+            await in_thread(snapshot.save, settings, instance.record)
+        return {key: described[key] for key in ("time", "release", "sha256", "bytes")}
+
+    def _require_owner(self) -> None:
+        self.last_word = time.monotonic()
+        record, state = self._instance.record, self._instance.state
+        if record.role is not Role.OWNER or state not in (State.OPEN, State.CLOSED):
+            raise Problem(
+                "this instance cannot hand a database over",
+                f"its role is {record.role}, its state {state}",
+                "look for the owner again",
+                final=False,
+            )
+
+    def _require_lease(self, request: Request) -> Lease:
+        self.last_word = time.monotonic()
+        lease = self.lease
+        if lease is None or not lease.closed or lease.token != request.fields.get("token"):
+            raise Problem(
+                "the lease is over",
+                "the owner did not hear of its successor in time, and serves again",
+                "the hand-over begins again",
+                final=False,
+            )
+        if lease.expires <= time.monotonic():
+            raise Problem("the lease is over", "it has just ended", "the hand-over begins again", final=False)
+        self._renew(lease)
+        return lease
+
+    def _lock_free_backup(self, into: Path) -> None:
+        database.need_space(into.parent, self._settings.database.stat().st_size)
+        database.backup(self._settings.database, into)
+
+    def _scratch(self) -> Path:
+        fd, name = tempfile.mkstemp(dir=self._outgoing)
+        os.close(fd)
+        return Path(name)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _ms(started: float) -> float:
+    return round((time.monotonic() - started) * 1000, 1)

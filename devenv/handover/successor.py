@@ -1,0 +1,419 @@
+"""The side that fetches the database: the course from finding its owner to owning it.
+
+Until the owner has answered `complete` it is the owner's, whatever happens here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from . import database, fcgi, snapshot, travel
+from .discovery import Nobody, Seen, choose, yields
+from .instance import Instance, State, address, in_thread
+from .problem import Problem
+from .record import Role, sync_folder
+from .servers import Server
+from .settings import Address
+from .wire import Fields, Peer, Refused, Unreachable
+
+LOOKS = 3
+"""So many looks in a row must find nobody before that is believed."""
+
+
+class Course:
+    """One attempt to own a database, in as many tries as the hook's deadline allows."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._settings = instance.settings
+        self._deadlines = instance.settings.deadlines
+        self._staging = instance.settings.staging
+        self._staged = self._staging / "database.sqlite"
+        self._travel = self._staging / "travel"
+        self.completing = False
+        """`complete` was asked, and not answered: we may own the database, or not."""
+
+    def say(self, phase: str, **details: Any) -> None:
+        self._instance.journal.write("successor", phase, **details)
+
+    async def run(self, taking_back: Address | None = None) -> None:
+        """Own a database and serve from it. Raises `Problem`; then nothing has changed.
+
+        `taking_back` is the control address of a terminating owner that asks us to take the database.
+        """
+        deadline = time.monotonic() + self._deadlines.hook
+        self.say("discover", names=",".join(self._settings.peers))
+        last = ""
+        nobody = 0
+        while True:
+            try:
+                if self._instance.record.staged:
+                    return await self._complete()
+                if self._instance.record.role is Role.OWNER:
+                    return await self._keep_or_yield()
+                if taking_back is not None:
+                    return await self._pull(taking_back)
+                view = await self._instance.look()
+                try:
+                    owner = choose(view, self._instance.record.uid)
+                except Nobody:
+                    nobody += 1
+                    if self._instance.record.role is Role.INCOMING:
+                        raise self._lost_owner() from None
+                    if nobody >= LOOKS:
+                        return await self._begin()
+                else:
+                    nobody = 0
+                    self._found(owner)
+                    return await self._pull(owner.control)
+            except Problem as problem:
+                if problem.final or time.monotonic() > deadline:
+                    raise
+                nobody = 0
+                if str(problem) != last:
+                    last = str(problem)
+                    self.say("waiting", error=problem.error, why=problem.why)
+            await asyncio.sleep(self._deadlines.poll)
+
+    def _lost_owner(self) -> Problem:
+        return Problem(
+            "the owner of the database is gone",
+            f"it was found at {self._instance.record.predecessor}, and nobody is there any more",
+            "bring it back; or remove this instance and start a new one, which restores the newest snapshot",
+            final=False,
+        )
+
+    def _found(self, owner: Seen) -> None:
+        status = owner.status
+        details = {"owner": owner.uid, "release": status["release"], "epoch": status["epoch"]}
+        self.say("found", **details, address=owner.control[0], bytes=status["size"])
+
+    # A first deployment
+
+    async def _begin(self) -> None:
+        """Nobody has a database: begin with the one on disk, a snapshot's, or the seed."""
+        settings, instance = self._settings, self._instance
+        settings.database.parent.mkdir(parents=True, exist_ok=True)
+        newest = snapshot.newest(settings.snapshots)
+        begins: Fields = {"lineage": secrets.token_hex(8), "epoch": 1}
+        if settings.database.exists():
+            self._say_content("initialised", source="the database on disk")
+            # It may have served before there was a gate, so it must not be discarded.
+            begins["served"] = True
+        elif newest is not None:
+            described = await in_thread(
+                snapshot.install, newest, self._staging, settings.database, settings.travel
+            )
+            begins |= {"lineage": described["lineage"], "epoch": described["epoch"] + 1}
+            instance.restored = {"file": newest.name, "time": described["time"]}
+            self._say_content("restored", **instance.restored)
+        else:
+            if settings.seed is not None and settings.seed.exists():
+                await in_thread(self._install_seed, settings.seed)
+            self._say_content("initialised", source=str(settings.seed or "the application"))
+        instance.write_record(role=Role.OWNER, staged=False, token="", predecessor="", **begins)
+        await self._keep_or_yield()
+
+    async def _keep_or_yield(self) -> None:
+        """Serve from the database that we have begun, unless another instance was first."""
+        instance = self._instance
+        if not instance.record.served and yields(await self._instance.look(), instance.record.uid):
+            self._say_content("discarded", why="another instance was first")
+            self._settings.database.unlink(missing_ok=True)
+            instance.restored = None
+            instance.write_record(role=Role.FRESH, lineage="", epoch=0)
+            raise Problem("another instance was first", "its database is taken", "wait", final=False)
+        self._open()
+
+    def _install_seed(self, seed: Path) -> None:
+        database.need_space(self._settings.database.parent, seed.stat().st_size)
+        self._staging.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(seed, self._staged)
+        _sync(self._staged)
+        database.install(self._staged, self._settings.database)
+        sync_folder(self._settings.database.parent)
+
+    def _say_content(self, phase: str, **details: Any) -> None:
+        self._instance.journal.write("content", phase, **details)
+
+    # The hand-over
+
+    async def _pull(self, owner: Address) -> None:
+        instance = self._instance
+        relays = instance.record.successor is not None
+        token = instance.record.token or secrets.token_hex(16)
+        instance.write_record(role=Role.INCOMING, token=token, predecessor=f"{owner[0]}:{owner[1]}")
+        if not relays:
+            instance.enter(State.INCOMING)
+        with instance.peer(owner) as peer:
+            try:
+                hashes = await self._prepare(peer, warm=not relays)
+                await self._claim(peer)
+                async with self._renewing(owner):
+                    sha256 = await self._fetch(peer, hashes)
+                instance.write_record(staged=True, sha256=sha256)
+                self.say("verified", sha256=sha256)
+                await self._complete(peer)
+            except Unreachable as error:
+                raise Problem("the owner does not answer", str(error), "it is looked for again", final=False) from error
+            except Refused as refused:
+                raise refused.as_problem() from refused
+            except OSError as error:
+                if database.is_disk_full(error):
+                    raise database.disk_full(self._staging, str(error)) from error
+                raise
+            finally:
+                if not instance.record.staged and instance.record.role is Role.INCOMING:
+                    await self._give_back(owner)
+
+    async def _prepare(self, peer: Peer, *, warm: bool) -> bytes:
+        """All that can be done while the owner serves: most of the content, and all checks."""
+        started = time.monotonic()
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging.mkdir(parents=True)
+        token = self._instance.record.token
+        status, _ = await in_thread(peer.call, "status")
+        await in_thread(database.need_space, self._staging, status["size"])
+        answer = await in_thread(peer.fetch, "copy", {"token": token}, self._staged)
+        await self._fetch_travel(peer, early=True)
+        self.say("copy", bytes=answer["size"], ms=_ms(started))
+        started = time.monotonic()
+        damage, foreign_keys = await in_thread(database.check, self._staged)
+        if (damage, foreign_keys) != (answer["damage"], answer["foreign_keys"]):
+            raise Problem(
+                "the copy of the database is damaged",
+                "; ".join(damage) or "its foreign keys differ from the owner's",
+                "look at the disk of the new instance, then try again",
+                final=False,
+            )
+        self.say("checked", damage=damage, ms=_ms(started))
+        if warm:
+            started = time.monotonic()
+            status_code = await self._warm_up()
+            self.say("warmed", status=status_code, ms=_ms(started))
+        hashes: bytes = await in_thread(database.block_hashes, self._staged)
+        return hashes
+
+    async def _warm_up(self) -> int:
+        """Serve one request from the copy, on a private socket. What it writes into the copy is
+        taken back with the pages."""
+        instance, path = self._instance, self._settings.database
+        database.install(self._staged, path)
+        where = instance.servers.sockets / "warm-up.sock"
+        where.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as private:
+            private.bind(str(where))
+            private.listen()
+            server = instance.servers.spawn(private, str(where))
+            try:
+                return await in_thread(self._ask, server, where)
+            finally:
+                await instance.servers.end(server)
+                where.unlink(missing_ok=True)
+                database.install(path, self._staged)
+
+    def _ask(self, server: Server, where: Path) -> int:
+        page = fcgi.page(self._settings.document_root, self._settings.warmup)
+        why = "it did not answer"
+        try:
+            status, output = fcgi.get(where, page, self._deadlines.reply)
+            if 200 <= status < 400:
+                return status
+            body = output.partition(b"\r\n\r\n")[2][:300].decode("utf-8", "replace")
+            why = f"it answers {status}: {' '.join(body.split())}"
+        except OSError as error:
+            code = server.process.poll()
+            why = f"it ended with exit code {code}" if code is not None else str(error)
+        raise Problem(
+            "the new release cannot serve",
+            f"{self._settings.warmup}: {why}",
+            "its log (gate: and php-fpm's lines above) says more; the old release serves on",
+        )
+
+    async def _claim(self, peer: Peer) -> None:
+        self.say("lease")
+        record, settings = self._instance.record, self._settings
+        fields: Fields = {"token": record.token, "uid": record.uid, "release": settings.release}
+        fields |= {"port": settings.listen[1], "control": settings.control[1]}
+        deadline = time.monotonic() + self._deadlines.hook
+        last = ""
+        while True:
+            started = time.monotonic()
+            try:
+                await in_thread(peer.call, "lease", fields)
+                self.say("leased", ms=_ms(started))
+                return
+            except Refused as refused:
+                problem = refused.as_problem()
+                if problem.final or time.monotonic() > deadline:
+                    raise problem from refused
+                if str(problem) != last:
+                    last = str(problem)
+                    self.say("waiting", error=problem.error, why=problem.why)
+            await asyncio.sleep(self._deadlines.poll)
+
+    async def _fetch(self, peer: Peer, hashes: bytes) -> str:
+        """The rest, from the frozen file; then both have the same."""
+        started = time.monotonic()
+        token = self._instance.record.token
+        difference = self._staging / "pages"
+
+        def work() -> tuple[Fields, str]:
+            answer = peer.fetch("pages", {"token": token}, difference, hashes)
+            database.apply_difference(self._staged, difference, answer["size"])
+            difference.unlink()
+            return answer, database.sha256(self._staged)
+
+        answer, sha256 = await in_thread(work)
+        if sha256 != answer["sha256"]:
+            raise Problem(
+                "the copy of the database is not the owner's",
+                f"its SHA-256 is {sha256}, the owner's {answer['sha256']}",
+                "look at the disk of the new instance, then try again",
+                final=False,
+            )
+        await self._fetch_travel(peer, early=False)
+        self.say("pages", blocks=answer["blocks"], bytes=answer["size"], ms=_ms(started))
+        return sha256
+
+    async def _fetch_travel(self, peer: Peer, *, early: bool) -> None:
+        token = self._instance.record.token
+        archive, listed = self._staging / "travel.tar", self._staging / "travel.json"
+
+        def work() -> None:
+            known = {} if early else json.loads(listed.read_bytes())
+            fields = {"token": token, "early": early}
+            peer.fetch("travel", fields, archive, json.dumps(known).encode())
+            listed.write_text(json.dumps(travel.unpack(archive, self._travel)))
+            archive.unlink()
+
+        await in_thread(work)
+
+    async def _complete(self, peer: Peer | None = None) -> None:
+        """Everything is here and on the disk: install it, and ask to own it until there is an answer."""
+        instance, record = self._instance, self._instance.record
+        await in_thread(self._install)
+        self.say("installed")
+        if instance.relay is not None:
+            # From here on the owner may send to us what we would send to it.
+            instance.relay.stop_accepting()
+        if instance.terminating:
+            instance.write_record(staged=False)
+            raise Problem("this instance is ending", "it takes no database any more", "", final=True)
+        self.completing = True
+        try:
+            answer = await self._ask_complete(peer)
+        except Refused as refused:
+            instance.write_record(staged=False)
+            raise refused.as_problem() from refused
+        finally:
+            self.completing = False
+        instance.write_record(
+            role=Role.OWNER,
+            epoch=answer["epoch"] + 1,
+            lineage=answer["lineage"],
+            served=True,
+            staged=False,
+            token="",
+            successor=None,
+        )
+        self.say("completed", epoch=instance.record.epoch)
+        self._open()
+        shutil.rmtree(self._staging, ignore_errors=True)
+        await self._prove(address(record.predecessor))
+
+    def _install(self) -> None:
+        settings = self._settings
+        if self._staged.exists():
+            database.install(self._staged, settings.database)
+        travel.install(self._travel, settings.travel)
+        sync_folder(settings.database.parent)
+
+    async def _ask_complete(self, peer: Peer | None) -> Fields:
+        record = self._instance.record
+        fields = {"token": record.token, "sha256": record.sha256}
+        asked = 0
+        while True:
+            peer = peer or self._instance.peer(address(record.predecessor))
+            try:
+                answer, _ = await in_thread(peer.call, "complete", fields)
+                return dict(answer)
+            except Unreachable as error:
+                peer.close()
+                asked += 1
+                if asked == 1:
+                    self.say("waiting", error="the owner has not answered", why=str(error))
+            except Problem as problem:
+                if problem.final:
+                    self._instance.failed = problem
+            await asyncio.sleep(self._deadlines.poll)
+
+    def _open(self) -> None:
+        instance = self._instance
+        instance.failed = None
+        instance.open()
+        self.say("opened", epoch=instance.record.epoch, held=instance.held)
+
+    async def _prove(self, predecessor: Address) -> None:
+        """The same SHA-256 makes the fingerprint of the predecessor's frozen file that of ours."""
+        try:
+            with self._instance.peer(predecessor) as peer:
+                answer, _ = await in_thread(peer.call, "fingerprint")
+            self.say("fingerprint", fingerprint=answer["fingerprint"], sha256=self._instance.record.sha256)
+        except (Unreachable, Refused, Problem) as error:
+            self.say("unproved", why=str(error))
+
+    async def _give_back(self, owner: Address) -> None:
+        """What was taken so far is not used: let the owner serve at once."""
+        instance = self._instance
+        fields = {"token": instance.record.token, "why": "the successor gave up"}
+
+        def work() -> None:
+            # If it cannot be told, its lease ends by itself.
+            with contextlib.suppress(Unreachable, Refused, Problem), instance.peer(owner) as peer:
+                peer.call("release", fields)
+
+        await in_thread(work)
+        shutil.rmtree(self._staging, ignore_errors=True)
+        if instance.record.successor is not None:
+            instance.write_record(role=Role.MOVED, token="")
+            instance.relay_to(instance.record.successor)
+
+    @contextlib.asynccontextmanager
+    async def _renewing(self, owner: Address) -> AsyncIterator[None]:
+        """Keep the lease for as long as the work in the block takes."""
+        fields = {"token": self._instance.record.token}
+
+        async def renew() -> None:
+            with self._instance.peer(owner) as peer:
+                while True:
+                    await asyncio.sleep(self._deadlines.lease / 3)
+                    # If it fails, so does what the block does.
+                    with contextlib.suppress(Unreachable, Refused, Problem):
+                        await in_thread(peer.call, "renew", fields)
+
+        task = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _ms(started: float) -> float:
+    return round((time.monotonic() - started) * 1000, 1)

@@ -1,0 +1,247 @@
+"""Instances as plain processes: each a PID 1 with a network address, a disk and a name of its own.
+
+They are real gates with real php-fpm behind them, and real Apache before them. A private
+/etc/hosts is their DNS: what is listed there is what an engine would list.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from devenv.handover.deadlines import Deadlines
+from devenv.handover.wire import Peer, Unreachable
+
+ROOT = Path(__file__).parents[2]
+APP = Path(__file__).parent / "app"
+PHP = ROOT / "docker/php-fpm"
+FPM = ["php-fpm8.2", "-F", "-O", "-R", "-y", str(PHP / "php-fpm.conf")]
+
+
+class Instance:
+    def __init__(self, stack: Stack, number: int, release: str, **env: str) -> None:
+        self.stack = stack
+        self.address = f"127.0.{number // 250 + 1}.{number % 250 + 1}"
+        self.folder = stack.folder / f"instance-{number}"
+        self.data = self.folder / "data"
+        (self.data / "uploads").mkdir(parents=True)
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "GATE_RELEASE": release,
+            "GATE_DATABASE": str(stack.app / "data/database.sqlite"),
+            "GATE_SEED": "",
+            "GATE_TRAVEL": str(stack.app / "data/uploads"),
+            "GATE_SNAPSHOTS": str(stack.snapshots),
+            "GATE_SECRET_FILE": str(stack.secret_file),
+            "GATE_DOCUMENT_ROOT": str(stack.app),
+            "GATE_LISTEN": f"{self.address}:9000",
+            "GATE_CONTROL": f"{self.address}:9010",
+            "GATE_RUN": str(self.folder / "run"),
+            "GATE_WARMUP": "/",
+            "PHP_INI_SCAN_DIR": f":{stack.folder}/php",
+            "SECOND_DATA": str(stack.app / "data"),
+            **env,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = self.folder / "log"
+
+    def start(self) -> Instance:
+        script = (
+            'mount --bind "$1" /etc/hosts && mount --bind "$2" "$3" && shift 3 && exec "$@"'
+        )
+        mounts = [str(self.stack.hosts), str(self.data), str(self.stack.app / "data")]
+        gate = [sys.executable, "-m", "devenv.handover", "run", "--", *FPM]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                ["unshare", "-m", "-p", "-f", "--kill-child", "--mount-proc", "sh", "-c", script, "sh", *mounts, *gate],
+                env=self.env,
+                stdout=log,
+                stderr=log,
+            )
+        self.stack.list_name(self.address)
+        return self
+
+    @property
+    def _gate_pid(self) -> int:
+        assert self.process is not None
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(children[0])
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self._gate_pid, number)
+
+    def stop(self, timeout: float = 60) -> None:
+        """As `docker stop` does; the name is listed until the process has ended."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+            self.process.wait(timeout)
+        self.stack.unlist_name(self.address)
+
+    def kill(self) -> None:
+        """As a crash: nothing of it lives on, its disk stays."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, IndexError):
+                self.signal(signal.SIGKILL)
+            self.process.wait(10)
+
+    def remove(self) -> None:
+        self.kill()
+        self.stack.unlist_name(self.address)
+
+    def ask(self, verb: str, **fields: Any) -> dict[str, Any]:
+        with Peer((self.address, 9010), self.stack.secret.encode(), Deadlines()) as peer:
+            return peer.call(verb, fields)[0]
+
+    def status(self) -> dict[str, Any]:
+        return self.ask("status")
+
+    def wait_for(self, wanted: Callable[[dict[str, Any]], bool], timeout: float = 30) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout
+        status: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            with contextlib.suppress(Unreachable):
+                status = self.status()
+                if wanted(status):
+                    return status
+            time.sleep(0.02)
+        raise AssertionError(f"not reached in {timeout} s: {status}\n{self.log.read_text()}")
+
+    def wait_owner(self, timeout: float = 30) -> dict[str, Any]:
+        return self.wait_for(lambda status: status["role"] == "owner" and status["ready"], timeout)
+
+    def wait_failed(self, timeout: float = 30) -> dict[str, Any]:
+        status = self.wait_for(lambda status: status["failed"] is not None, timeout)
+        failed: dict[str, Any] = status["failed"]
+        return failed
+
+    def events(self, phase: str | None = None) -> list[dict[str, Any]]:
+        path = self.data / ".gate/events.jsonl"
+        if not path.exists():
+            return []
+        events = [json.loads(line) for line in path.read_text().splitlines()]
+        return [event for event in events if phase in (None, event["phase"])]
+
+    def wait_event(self, phase: str, timeout: float = 30) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if found := self.events(phase):
+                return found[-1]
+            time.sleep(0.005)
+        raise AssertionError(f"no event {phase} in {timeout} s\n{self.log.read_text()}")
+
+    def gate(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        """`gate` from a shell in the instance."""
+        command = ["nsenter", "-m", "-p", "-t", str(self._gate_pid), sys.executable, "-m", "devenv.handover"]
+        return subprocess.run([*command, *arguments], env=self.env, capture_output=True, timeout=60, **options)
+
+    def php(self, code: str) -> subprocess.Popen[bytes]:
+        """A PHP program from a shell in the instance."""
+        command = ["nsenter", "-m", "-p", "-t", str(self._gate_pid), "php8.2"]
+        prepend = ["-d", f"auto_prepend_file={PHP / 'cli-prepend.php'}"]
+        script = self.folder / f"{secrets.token_hex(4)}.php"
+        script.write_text(f"<?php {code}")
+        return subprocess.Popen([*command, *prepend, str(script)], env=self.env, stderr=subprocess.PIPE)
+
+
+class Stack:
+    """All instances of one application, and Apache before them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.app = folder / "app"
+        shutil.copytree(APP, self.app)
+        (self.app / "data").mkdir()
+        self.snapshots = folder / "snapshots"
+        self.snapshots.mkdir()
+        self.secret = secrets.token_hex(32)
+        self.secret_file = folder / "secret"
+        self.secret_file.write_text(self.secret)
+        self.hosts = folder / "hosts"
+        self.hosts.write_text("127.0.0.1 localhost\n")
+        (folder / "php").mkdir()
+        shutil.copy(PHP / "gate.ini", folder / "php/90-gate.ini")
+        self.instances: list[Instance] = []
+        self.port = _free_port()
+        self._apache: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def list_name(self, address: str) -> None:
+        with self.hosts.open("a") as file:  # bind-mounted: the inode must stay
+            file.write(f"{address} php-fpm\n")
+
+    def unlist_name(self, address: str) -> None:
+        lines = [line for line in self.hosts.read_text().splitlines() if not line.startswith(f"{address} ")]
+        self.hosts.write_text("\n".join(lines) + "\n")
+
+    def start(self, release: str = "v1", **env: str) -> Instance:
+        instance = Instance(self, len(self.instances), release, **env)
+        self.instances.append(instance)
+        return instance.start()
+
+    def upgrade(self, old: Instance, release: str = "v2", **env: str) -> Instance:
+        """The new one beside the old one; the old one ends when the new one owns the database."""
+        new = self.start(release, **env)
+        new.wait_owner(60)
+        old.stop()
+        return new
+
+    def start_apache(self) -> None:
+        config = self.folder / "httpd.conf"
+        config.write_text(
+            (Path(__file__).parent / "httpd.conf")
+            .read_text()
+            .format(folder=self.folder, app=self.app, port=self.port)
+        )
+        script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+        command = ["unshare", "-m", "-p", "-f", "--kill-child", "--mount-proc"]
+        command += ["sh", "-c", script, "sh", str(self.hosts)]
+        with (self.folder / "httpd.log").open("ab") as log:
+            self._apache = subprocess.Popen(
+                [*command, "apache2", "-DFOREGROUND", "-f", str(config)], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.02)
+        raise AssertionError((self.folder / "httpd.log").read_text())
+
+    def close(self) -> None:
+        for instance in self.instances:
+            instance.kill()
+        if self._apache is not None:
+            self._apache.kill()
+            self._apache.wait()
+
+
+@contextlib.contextmanager
+def stack(folder: Path) -> Iterator[Stack]:
+    it = Stack(folder)
+    try:
+        yield it
+    finally:
+        it.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
