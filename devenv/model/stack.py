@@ -6,11 +6,12 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from devenv.errors import ConfigError
+from devenv.model.probe import ProbeConfig
 
 FILE_NAME = "devenv.toml"
 
@@ -50,17 +51,11 @@ class ImagesSection(_Section):
     """Pulled from its registry; without one, made by mmdebstrap on Debian."""
 
 
-class ProbeSection(_Section):
-    """How the probe writes content through the site and counts it afterwards. The defaults fit the demo."""
-
-    writers: Annotated[int, Field(ge=1, le=256)] = 8
-
-
 class Stack(_Section):
     stack: StackSection = StackSection()
     app: AppSection = AppSection()
     images: ImagesSection = ImagesSection()
-    probe: ProbeSection = ProbeSection()
+    probe: ProbeConfig = ProbeConfig()
 
     @property
     def url(self) -> str:
@@ -125,14 +120,18 @@ def _explain(problem: Any, text: str) -> tuple[str, str]:
 def _keys_at(location: list[str]) -> list[str]:
     model: type[BaseModel] = Stack
     for part in location:
-        field = model.model_fields.get(part)
-        if (
-            field is None
-            or not isinstance(field.annotation, type)
-            or not issubclass(field.annotation, BaseModel)
-        ):
+        if part not in model.model_fields:
             return []
-        model = field.annotation
+        annotation = model.model_fields[part].annotation
+        # An optional section is a union of it with None.
+        sections = [
+            kind
+            for kind in (*get_args(annotation), annotation)
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        ]
+        if not sections:
+            return []
+        model = sections[0]
     return list(model.model_fields)
 
 

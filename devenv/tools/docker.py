@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -111,3 +112,16 @@ def _seconds(moment: str) -> float:
     """The engine gives nanoseconds, more than Python reads."""
     short = re.sub(r"(\.\d{6})\d+", r"\1", moment)
     return datetime.fromisoformat(short.replace("Z", "+00:00")).timestamp()
+
+
+async def read_file(container: str, path: str) -> bytes | None:
+    """A file of a container, running or not, as a tar of one member; None where there is none."""
+    with tempfile.TemporaryFile() as file:
+        with engine_errors():
+            copied = await process.run(
+                ["docker", "cp", f"{container}:{path}", "-"], stdout=file, timeout=60, check=False
+            )
+        if copied.code != 0:
+            return None
+        file.seek(0)
+        return file.read()

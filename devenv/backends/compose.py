@@ -1,0 +1,299 @@
+"""The stack on docker compose. Containers are known by id and label, and no command is hidden."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import tarfile
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from devenv.backends import settings
+from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
+from devenv.errors import CommandFailed, DevenvError
+from devenv.logs import sources
+from devenv.model.events import LogLine
+from devenv.model.instance import Gate, Instance
+from devenv.model.stack import Stack
+from devenv.tools import docker, process
+
+GRACE = 180
+"""`stop_grace_period` of compose.yaml: a stop is a hand-over or a snapshot, never cut short by us."""
+_FOLLOW = "600"
+"""A journal is followed so many seconds at most: docker leaves the follower behind when we go."""
+
+
+class Compose:
+    """The stack of one compose project. `file` is used as it stands; `env_file` holds its values."""
+
+    def __init__(self, stack: Stack, file: Path, env_file: Path) -> None:
+        self._stack = stack
+        self._env_file = env_file
+        self._app = Path("/app")
+        self._record = self._app / Path(stack.app.database).parent / ".gate"
+        self._compose = ["docker", "compose", "-f", str(file)]
+        if env_file != file.parent / ".env":
+            self._compose += ["--env-file", str(env_file)]
+
+    @property
+    def _project(self) -> str:
+        return self._stack.stack.name
+
+    async def check(self) -> None:
+        await docker.check_compose()
+
+    async def instances(self) -> list[Instance]:
+        found = await docker.containers(self._project)
+        gates = await asyncio.gather(*(self._gate_of(instance) for instance in found))
+        return [replace(instance, gate=gate) for instance, gate in zip(found, gates, strict=True)]
+
+    async def _gate_of(self, instance: Instance) -> Gate | None:
+        if instance.service != PHP_FPM or instance.state == "created":
+            return None
+        return await self.gate(instance)
+
+    async def gate(self, instance: Instance) -> Gate | None:
+        if not instance.running:
+            return await self._gate_from_record(instance)
+        answer = await docker.call("exec", instance.id, "gate", "status", check=False, timeout=20)
+        return Gate.from_json(json.loads(answer.stdout)) if answer.code == 0 else None
+
+    async def _gate_from_record(self, instance: Instance) -> Gate | None:
+        """A stopped instance still holds its record, which is what it would go on from."""
+        raw = await self._read(instance, self._record / "record.json")
+        if raw is None:
+            return None
+        record = json.loads(raw)
+        return Gate(
+            uid=record["uid"], release=instance.image.rpartition(":")[2], role=record["role"],
+            epoch=record["epoch"], lineage=record["lineage"] or None, state="stopped", ready=False,
+        )  # fmt: skip
+
+    def releases(self) -> dict[str, str]:
+        values = settings.read(self._env_file)
+        return {service: values[key] for service in SERVICES if (key := _release_key(service)) in values}
+
+    def prepare(self, releases: Mapping[str, str]) -> bool:
+        app = self._stack.app
+        return settings.write(
+            self._env_file,
+            {
+                "COMPOSE_PROJECT_NAME": self._project,
+                "PORT": str(self._stack.stack.port),
+                "GATE_DATABASE": str(self._app / app.database),
+                "GATE_DOCUMENT_ROOT": str(self._app / app.document_root),
+                "GATE_TRAVEL": ":".join(str(self._app / folder) for folder in app.travel),
+                "GATE_WARMUP": app.warmup,
+                **{_release_key(service): release for service, release in releases.items()},
+            },
+        )
+
+    async def images(self, release: str) -> dict[str, str]:
+        names = {f"{service}:{release}": service for service in SERVICES}
+        found = await docker.inspect_images(list(names))
+        return {names[name]: digest for name, digest in found.items()}
+
+    async def start(self, *, replace: str | None = None) -> None:
+        one = ["--no-deps", replace] if replace else ["--no-recreate"]
+        await self._up(["--wait", *one])
+
+    async def start_beside(self, release: str, seen: Callable[[Instance], None]) -> None:
+        before = [one for one in await docker.containers(self._project) if one.service == PHP_FPM]
+        watch = asyncio.create_task(self._watch_for_new({one.id for one in before}, time.time(), seen))
+        try:
+            await self._up(
+                ["--no-recreate", "--no-deps", "--scale", f"{PHP_FPM}={len(before) + 1}", PHP_FPM],
+                {_release_key(PHP_FPM): release},
+            )
+            # The hook can be over before the news of the start has come through.
+            await asyncio.wait_for(watch, 10)
+        finally:
+            watch.cancel()
+
+    async def _watch_for_new(self, known: set[str], since: float, seen: Callable[[Instance], None]) -> None:
+        filters = ("event=start", f"label={docker.PROJECT_LABEL}={self._project}")
+        argv = ["docker", "events", "--since", f"{since:.3f}", "--format", "{{.ID}}"]
+        argv += [word for text in filters for word in ("--filter", text)]
+        async with aclosing(process.stream(argv)) as lines:
+            async for line in lines:
+                if line.stream == "stdout" and line.text.strip() not in known:
+                    for instance in await docker.containers(self._project):
+                        if instance.id == line.text.strip() and instance.service == PHP_FPM:
+                            seen(instance)
+                            return
+
+    async def revive(self, instance: Instance) -> None:
+        await docker.call("start", instance.id)
+
+    async def hook(self, instance: Instance) -> None:
+        await self._ask(instance, "hook", timeout=GRACE)
+
+    async def gate_events(
+        self, instance: Instance, *, follow: bool
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        if not instance.running:
+            raw = await self._read(instance, self._record / "events.jsonl")
+            for text in (raw or b"").decode(errors="replace").splitlines():
+                yield json.loads(text)
+            return
+        argv = ["docker", "exec", instance.id, "gate", "events"]
+        if follow:
+            argv[3:] = ["timeout", _FOLLOW, "gate", "events", "--follow"]
+        async with aclosing(process.stream(argv, check=False)) as lines:
+            async for line in lines:
+                if line.stream == "stdout" and line.text.startswith("{"):
+                    yield json.loads(line.text)
+
+    async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
+        return await self._ask(instance, "fingerprint", timeout=600)
+
+    async def snapshot(self, instance: Instance, into: Path) -> Mapping[str, Any]:
+        argv = ["docker", "exec", instance.id, "gate", "snapshot", "-o", "-"]
+        part = into.with_name(f"{into.name}.part")
+        try:
+            with part.open("wb") as file, docker.engine_errors():
+                await self._gate_errors(process.run(argv, stdout=file, timeout=600), instance)
+            description = _snapshot_json(part)
+            part.replace(into)
+        finally:
+            part.unlink(missing_ok=True)
+        return description
+
+    async def restore(self, instance: Instance, file: Path) -> None:
+        argv = ["docker", "exec", "-i", instance.id, "gate", "restore", "-"]
+        with file.open("rb") as content, docker.engine_errors():
+            await self._gate_errors(process.run(argv, stdin=content, timeout=600), instance)
+
+    async def retire(self, instance: Instance) -> None:
+        await self._ask(instance, "retire", timeout=30)
+
+    async def recover(self, instance: Instance) -> Mapping[str, Any]:
+        return await self._ask(instance, "recover", timeout=120)
+
+    async def stop(self) -> None:
+        # No --timeout: the compose file's grace period holds, and its end would be a SIGKILL.
+        with docker.engine_errors():
+            await process.run([*self._compose, "stop"], timeout=GRACE + 30)
+
+    async def last_snapshot(self, instance: Instance, into: Path) -> bool:
+        saved = [
+            event["file"]
+            async for event in self.gate_events(instance, follow=False)
+            if (event["side"], event["phase"]) == ("content", "snapshot")
+        ]
+        if not saved:
+            return False
+        part = into.with_name(f"{into.name}.part")
+        try:
+            await docker.call(
+                "cp", "--quiet", f"{instance.id}:/snapshots/{saved[-1]}", str(part), timeout=600
+            )
+            part.chmod(0o600)
+            part.replace(into)
+        finally:
+            part.unlink(missing_ok=True)
+        return True
+
+    async def stop_one(self, instance: Instance) -> None:
+        await docker.call("stop", "--time", str(GRACE), instance.id, timeout=GRACE + 30)
+
+    async def remove_one(self, instance: Instance) -> None:
+        await docker.call("rm", instance.id)
+
+    async def remove_all(self, *, content: bool) -> None:
+        with docker.engine_errors():
+            await process.run(
+                [*self._compose, "down", "--remove-orphans", *(["--volumes"] if content else [])],
+                timeout=GRACE + 60,
+            )
+
+    async def logs(
+        self, service: str | None, *, follow: bool, tail: int | None, since: str | None
+    ) -> AsyncGenerator[LogLine, None]:
+        async with aclosing(sources.merged(self._project, service, follow, tail, since)) as lines:
+            async for line in lines:
+                yield line
+
+    async def log_tail(self, instance: Instance, lines: int = 20) -> str:
+        said = await docker.call("logs", "--tail", str(lines), instance.id, check=False)
+        return (said.stdout + said.stderr).strip()
+
+    async def _up(self, arguments: list[str], env: Mapping[str, str] | None = None) -> None:
+        try:
+            with docker.engine_errors():
+                await process.run([*self._compose, "up", "--detach", *arguments], env=env)
+        except CommandFailed as error:
+            raise await self._explain(error) from error
+
+    async def _explain(self, error: CommandFailed) -> DevenvError:
+        """A start that failed: what the gate says is closer to the cause than what compose says."""
+        for instance in reversed(await self.instances()):
+            if instance.gate is not None and instance.gate.failed:
+                failed = instance.gate.failed
+                tail = await self.log_tail(instance)
+                return DevenvError(f"{instance.name}: {failed['error']}", failed["why"], failed["next"], tail)
+            if not instance.running or instance.health == "unhealthy":
+                tail = await self.log_tail(instance)
+                return DevenvError(f"{instance.name} did not come up", error.why, "see its log below", tail)
+        if "port is already allocated" in error.log_tail or "address already in use" in error.log_tail:
+            port = self._stack.stack.port
+            return DevenvError(
+                f"port {port} is taken",
+                error.why,
+                f"see who has it (ss -ltnp 'sport = :{port}'), or set [stack] port in devenv.toml",
+                error.log_tail,
+            )
+        return error
+
+    async def _ask(self, instance: Instance, verb: str, *, timeout: float) -> Mapping[str, Any]:
+        with docker.engine_errors():
+            asked = process.run(["docker", "exec", instance.id, "gate", verb], timeout=timeout)
+            answer = await self._gate_errors(asked, instance)
+        return dict(json.loads(answer.stdout)) if answer.stdout.strip() else {}
+
+    async def _gate_errors(self, asked: Any, instance: Instance) -> process.Completed:
+        """The gate says what failed, why and what next: pass that on, not the exit code of docker."""
+        try:
+            answer: process.Completed = await asked
+        except CommandFailed as error:
+            for text in reversed(error.log_tail.splitlines()):
+                with suppress(ValueError, KeyError, TypeError):
+                    said = json.loads(text)
+                    raise DevenvError(
+                        f"{instance.name}: {said['error']}", said["why"], said["next"]
+                    ) from error
+            raise
+        return answer
+
+    async def _read(self, instance: Instance, path: Path) -> bytes | None:
+        """A file of a container, running or not; None where there is none."""
+        copied = await docker.read_file(instance.id, str(path))
+        if copied is None:
+            return None
+        with tarfile.open(fileobj=io.BytesIO(copied)) as tar:
+            content = tar.extractfile(tar.getmembers()[0])
+            return content.read() if content else None
+
+
+def _release_key(service: str) -> str:
+    return {HTTPD: "HTTPD_RELEASE", PHP_FPM: "PHP_FPM_RELEASE"}[service]
+
+
+def _snapshot_json(path: Path) -> dict[str, Any]:
+    """What a snapshot says of itself; proof that the whole of it came through."""
+    try:
+        with tarfile.open(path) as tar:
+            content = tar.extractfile("snapshot.json")
+            names = tar.getnames()
+            if content is None or "database.sqlite" not in names:
+                raise KeyError("database.sqlite")
+            return dict(json.load(content))
+    except (tarfile.TarError, KeyError, ValueError) as error:
+        raise DevenvError(
+            "the snapshot is not whole", str(error), "try again; see that the disk is not full"
+        ) from error

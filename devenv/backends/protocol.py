@@ -1,0 +1,92 @@
+"""What the engine asks of the place where the stack runs. Every implementation passes tests/backends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from devenv.model.events import LogLine
+from devenv.model.instance import Gate, Instance
+
+PHP_FPM = "php-fpm"
+HTTPD = "httpd"
+SERVICES = (HTTPD, PHP_FPM)
+
+
+class Backend(Protocol):
+    """All calls raise DevenvErrors; NotFit where the engine is not there."""
+
+    async def check(self) -> None:
+        """Raise NotFit unless the engine can run the stack."""
+
+    async def instances(self) -> list[Instance]:
+        """Every container of the stack, oldest first, with what their gates say."""
+
+    async def gate(self, instance: Instance) -> Gate | None:
+        """What the gate of one instance says now; None when it does not answer."""
+
+    def releases(self) -> dict[str, str]:
+        """The release of each service that the settings name; a service is missing before the first start."""
+
+    def prepare(self, releases: Mapping[str, str]) -> bool:
+        """Write the settings, with secrets where there are none. True if something changed."""
+
+    async def images(self, release: str) -> dict[str, str]:
+        """The digest of each service's image of a release, of those that are here."""
+
+    async def start(self, *, replace: str | None = None) -> None:
+        """Start what is not running and wait until all of it is healthy. An instance is never replaced.
+
+        With `replace` (httpd), that service alone is brought up to its settings.
+        """
+
+    async def start_beside(self, release: str, seen: Callable[[Instance], None]) -> None:
+        """Start one more instance and wait for its hook; `seen` is told as soon as it runs."""
+
+    async def revive(self, instance: Instance) -> None:
+        """Start a stopped instance again."""
+
+    async def hook(self, instance: Instance) -> None:
+        """Let an instance fetch its content, or go on doing so; returns when it owns a database."""
+
+    def gate_events(self, instance: Instance, *, follow: bool) -> AsyncGenerator[Mapping[str, Any], None]:
+        """The journal of an instance, from its beginning. Works on a stopped one without `follow`."""
+
+    async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
+        """Of its content; of the frozen file where it has moved."""
+
+    async def snapshot(self, instance: Instance, into: Path) -> Mapping[str, Any]:
+        """Save the content of a running owner to a file here. Returns its snapshot.json."""
+
+    async def restore(self, instance: Instance, file: Path) -> None:
+        """Put a snapshot in place of an owner's content."""
+
+    async def retire(self, instance: Instance) -> None:
+        """Tell an owner that no successor comes: at its end it saves its content without waiting."""
+
+    async def recover(self, instance: Instance) -> Mapping[str, Any]:
+        """Make a moved instance an owner again, whose successor is gone for good."""
+
+    async def stop(self) -> None:
+        """Stop all containers, orderly, and keep them."""
+
+    async def last_snapshot(self, instance: Instance, into: Path) -> bool:
+        """Copy what a stopped owner saved at its end to a file here. False if it saved nothing."""
+
+    async def stop_one(self, instance: Instance) -> None:
+        """Stop one instance orderly: it hands over, or finishes what it relays."""
+
+    async def remove_one(self, instance: Instance) -> None:
+        """Remove one stopped instance."""
+
+    async def remove_all(self, *, content: bool) -> None:
+        """Remove all that the stack created; with `content` also what was saved of it."""
+
+    def logs(
+        self, service: str | None, *, follow: bool, tail: int | None, since: str | None
+    ) -> AsyncGenerator[LogLine, None]:
+        """Lines of all containers of a service, or of all services."""
+
+    async def log_tail(self, instance: Instance, lines: int = 20) -> str:
+        """The last lines of one container, for an error."""

@@ -1,0 +1,59 @@
+"""compose/.env: what the compose file reads, with or without devenv. Only its owner may read it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from devenv.errors import DevenvError
+
+SECRETS = ("HANDOVER_SECRET", "APP_SECRET")
+_HEAD = "# Written by devenv, read by docker compose. Holds the stack's secrets: keep it to yourself.\n"
+
+
+def read(path: Path) -> dict[str, str]:
+    """The values of a file; none where there is no file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _denied(path, error) from error
+    lines = (line.strip() for line in text.splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {key.strip(): value.strip().strip("'\"") for key, _, value in pairs}
+
+
+def write(path: Path, values: Mapping[str, str]) -> bool:
+    """Give the file these values and keep its others; secrets are made where there are none.
+
+    True if something changed. The file is replaced as a whole: a reader never sees half of it.
+    """
+    before = read(path)
+    after = {**before, **values}
+    for name in SECRETS:
+        if not after.get(name):
+            after[name] = secrets.token_hex(32)
+    if after == before and path.stat().st_mode & 0o077 == 0:
+        return False
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(_HEAD)
+            file.writelines(f"{key}={value}\n" for key, value in sorted(after.items()))
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise _denied(path, error) from error
+    return True
+
+
+def _denied(path: Path, error: OSError) -> DevenvError:
+    return DevenvError(
+        f"the settings {path} cannot be read or written",
+        error.strerror or str(error),
+        "make the file and its folder yours, and see that the disk is not full",
+    )

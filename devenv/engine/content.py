@@ -1,0 +1,162 @@
+"""What is asked of, or done to, the content of a running stack."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from devenv.engine.context import Context
+from devenv.engine.probing import Probing
+from devenv.engine.settle import look, owner_of
+from devenv.engine.store import MANUAL
+from devenv.errors import DevenvError, NotVerified, UsageError
+from devenv.model.events import Answer, Notice
+from devenv.model.instance import Instance
+
+
+async def status(ctx: Context) -> int:
+    """Tell what is there, as the engine and the gates say at this moment. 0 if it serves, else 1."""
+    instances, now = await look(ctx)
+    serves = now.owner is not None and now.owner.gate is not None and now.owner.gate.ready
+    ctx.emit(
+        Answer(
+            "status",
+            {
+                "stack": ctx.stack.stack.name,
+                "url": ctx.stack.url,
+                "serves": serves,
+                "release": now.owner.release if now.owner else None,
+                "problem": now.problem or _unfinished(instances, now.tidy),
+                "next": now.next_step or ("" if now.tidy else "devenv up"),
+                "instances": [asdict(instance) | {"release": instance.release} for instance in instances],
+            },
+        )
+    )
+    return 0 if serves and not now.problem else 1
+
+
+def _unfinished(instances: list[Instance], tidy: bool) -> str:
+    if not instances:
+        return "nothing runs"
+    return "" if tidy else "an earlier run was interrupted; devenv up finishes it"
+
+
+async def verify(ctx: Context) -> None:
+    """The content as it is now, against the last receipt: same database, no table gone, the right owner."""
+    owner = await owner_of(ctx)
+    now = await ctx.backend.fingerprint(owner)
+    kept = ctx.store.receipts()
+    path, receipt = kept[-1] if kept else (None, None)
+    against = ""
+    then: Mapping[str, int | None] = {}
+    gate = owner.gate
+    if receipt is not None and gate is not None and receipt.lineage == gate.lineage:
+        then = {table.name: table.after for table in receipt.tables}
+        gone = [name for name, rows in then.items() if rows is not None and name not in now["tables"]]
+        if not receipt.verified:
+            against = f"the last upgrade was not verified: {receipt.reason}"
+        elif gone:
+            against = f"tables are gone since the last upgrade: {', '.join(gone)}"
+        elif gate.epoch < receipt.new.epoch:
+            against = f"epoch {gate.epoch} is older than the last upgrade's, {receipt.new.epoch}"
+    tables = {
+        name: {"then": then.get(name), "now": table["rows"], "hash": table["hash"]}
+        for name, table in now["tables"].items()
+    }
+    ctx.emit(
+        Answer(
+            "verify",
+            {
+                "instance": owner.name,
+                "release": owner.release,
+                "total": now["total"],
+                "tables": tables,
+                "receipt": str(path) if then else None,
+                "verified": not against,
+                "reason": against or _reason(bool(then)),
+            },
+        )
+    )
+    if against:
+        raise NotVerified("the content is not verified", against, "see: devenv snapshot list")
+
+
+def _reason(compared: bool) -> str:
+    if compared:
+        return "one owner, of the same database as in the last receipt, all its tables there"
+    return "one owner, its content readable; no upgrade of this database yet to compare with"
+
+
+async def save(ctx: Context) -> None:
+    """Save the content to a file on this machine."""
+    owner = await owner_of(ctx)
+    path = ctx.store.new_snapshot(MANUAL, owner.release)
+    about = await ctx.backend.snapshot(owner, path)
+    ctx.emit(Answer("snapshot", {"path": str(path), **about}))
+
+
+def snapshots(ctx: Context) -> None:
+    """Tell what is saved on this machine."""
+    saved = [asdict(one) | {"path": str(one.path), "name": one.path.name} for one in ctx.store.snapshots()]
+    ctx.emit(Answer("snapshots", {"snapshots": saved}))
+
+
+def find_snapshot(ctx: Context, name: str) -> Path:
+    """A file's path, the name of a saved snapshot, or `latest`."""
+    saved = ctx.store.snapshots()
+    if name == "latest" and saved:
+        return saved[-1].path
+    for path in (Path(name), *(one.path for one in saved if one.path.name == name)):
+        if path.is_file():
+            return path
+    raise UsageError(
+        f"there is no snapshot {name}", "it is neither a file nor a saved one", "see: devenv snapshot list"
+    )
+
+
+async def restore(ctx: Context, path: Path) -> None:
+    """Put a snapshot in place of the content; what it replaces is saved first."""
+    owner = await owner_of(ctx)
+    before = ctx.store.new_snapshot("before-restore", owner.release)
+    await ctx.backend.snapshot(owner, before)
+    await ctx.backend.restore(owner, path)
+    ctx.store.prune()
+    ctx.emit(Notice(f"what was there before is in {before}"))
+    ctx.emit(Answer("restore", {"path": str(path), "before": str(before), "instance": owner.name}))
+
+
+async def probe(ctx: Context, writers: int, seconds: float) -> None:
+    """Write through the site for some seconds, then count. Anything wrong is an error."""
+    await owner_of(ctx)
+    probing = Probing(ctx, writers)
+    await probing.start()
+    try:
+        await asyncio.sleep(seconds)
+        report = await probing.stop()
+    finally:
+        await probing.abandon()
+    ctx.emit(Answer("probe", report.as_json()))
+    if report.lost or report.duplicated or report.uncounted:
+        raise NotVerified(
+            "the probe's writes are not all there once",
+            report.uncounted or f"lost {len(report.lost)}, twice {len(report.duplicated)}",
+            "see: devenv logs",
+        )
+    if not report.clean:
+        first = report.failures[0].failure if report.failures else "nothing was acknowledged"
+        raise DevenvError(f"{len(report.failures)} requests failed", str(first), "see: devenv logs")
+
+
+async def recover(ctx: Context, name: str) -> None:
+    """The one manual way out when an owner is gone for good: its predecessor owns what it handed over."""
+    instances, _ = await look(ctx)
+    found = [one for one in instances if name in (one.name, one.id, one.id[:12])]
+    if not found:
+        raise UsageError(
+            f"there is no instance {name}", "status knows none of that name", "see: devenv status"
+        )
+    if not found[0].running:
+        await ctx.backend.revive(found[0])
+    ctx.emit(Answer("recover", dict(await ctx.backend.recover(found[0]))))

@@ -1,0 +1,47 @@
+"""What every use case works with. Wired by the command line, and by tests with a fake backend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from devenv.backends.protocol import Backend
+from devenv.engine.store import Store
+from devenv.model.events import Emit
+from devenv.model.stack import Stack
+
+T = TypeVar("T")
+
+
+class Images(Protocol):
+    """Where images come from."""
+
+    def ensure_base(self, emit: Emit) -> Awaitable[bool]:
+        """True if it had to be fetched or made."""
+
+    def build(self, service: str, release: str, emit: Emit) -> Awaitable[bool]:
+        """True if it was built, False if it was up to date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    stack: Stack
+    backend: Backend
+    images: Images
+    store: Store
+    emit: Emit
+
+
+async def despite_cancel(work: Coroutine[Any, Any, T]) -> T:
+    """Finish `work` though we are being cancelled; the cancellation is for the caller to raise."""
+    task = asyncio.ensure_future(work)
+    while True:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+            if task.done():
+                return task.result()

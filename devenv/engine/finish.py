@@ -1,0 +1,191 @@
+"""The end of every hand-over, also of one that an earlier run began: compare, stop the old, keep proof."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from devenv.backends.protocol import PHP_FPM
+from devenv.engine.context import Context
+from devenv.errors import DevenvError, NotVerified
+from devenv.model.events import ReceiptWritten
+from devenv.model.instance import Gate, Instance
+from devenv.model.receipt import Receipt, Side, compare, pause
+
+_FINGERPRINT = 300.0
+"""The new instance computes it after it has opened; 1 GB takes some seconds."""
+
+GateEvent = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What both sides said at the end of a hand-over."""
+
+    old: Instance
+    new: Instance
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    journal: tuple[GateEvent, ...]
+    relayed: int
+    held: int
+
+    @property
+    def verified(self) -> bool:
+        return not self.reason_against
+
+    @property
+    def reason_against(self) -> str:
+        """What speaks against the content, or nothing."""
+        old, new = _gate(self.old), _gate(self.new)
+        if self.before["total"] != self.after["total"]:
+            differing = [table.name for table in compare(self.before, self.after) if not table.same]
+            return f"the fingerprints differ in {', '.join(differing) or 'their definitions'}"
+        if new.lineage != old.lineage:
+            return "the new instance serves a database of another origin"
+        if new.role != "owner" or new.epoch <= old.epoch:
+            return f"the new instance does not own the content (role {new.role}, epoch {new.epoch})"
+        if not new.ready:
+            return "the new instance owns the content and is not ready"
+        return ""
+
+
+async def compared(ctx: Context, old: Instance, new: Instance) -> Compared:
+    """Ask both sides, while both still run."""
+    (before, journal), (after, new_journal) = await asyncio.gather(
+        _of_old(ctx, old), _of_new(ctx, new)
+    )  # fmt: skip
+    old_gate, new_gate = await asyncio.gather(ctx.backend.gate(old), ctx.backend.gate(new))
+    if new_gate is None:
+        raise DevenvError(
+            f"{new.name} does not answer", "its gate gives no status", "run devenv up: it goes on from here"
+        )
+    old_gate = old_gate or _gate(old)
+    return Compared(
+        replace(old, gate=old_gate), replace(new, gate=new_gate), before, after, (*journal, *new_journal),
+        relayed=old_gate.relayed, held=max(old_gate.held, new_gate.held),
+    )  # fmt: skip
+
+
+async def _of_old(ctx: Context, old: Instance) -> tuple[Mapping[str, Any], list[GateEvent]]:
+    """A stopped instance cannot compute; then its successor's own comparison of the whole file has to do."""
+    journal = [event async for event in ctx.backend.gate_events(old, follow=False)]
+    if not old.running:
+        await ctx.backend.revive(old)
+    return await ctx.backend.fingerprint(old), journal
+
+
+async def _of_new(ctx: Context, new: Instance) -> tuple[Mapping[str, Any], list[GateEvent]]:
+    journal: list[GateEvent] = []
+    try:
+        async with (
+            asyncio.timeout(_FINGERPRINT),
+            aclosing(ctx.backend.gate_events(new, follow=True)) as events,
+        ):
+            async for event in events:
+                journal.append(event)
+                if event["phase"] == "fingerprint":
+                    return event["fingerprint"], journal
+    except TimeoutError:
+        pass
+    raise DevenvError(
+        f"{new.name} gave no fingerprint",
+        f"its journal has none within {_FINGERPRINT:g} s",
+        "run devenv up: it goes on from here, and the old instance is kept until then",
+    )
+
+
+async def retire(ctx: Context, old: Instance, release: str) -> list[GateEvent]:
+    """Stop the old instance, keep its journal, remove it; from now on the settings name the new release."""
+    await ctx.backend.stop_one(old)
+    stopped = replace(old, state="exited")
+    journal = [event async for event in ctx.backend.gate_events(stopped, follow=False)]
+    await ctx.backend.remove_one(stopped)
+    ctx.backend.prepare({PHP_FPM: release})
+    return journal
+
+
+def with_journal(both: Compared, journal: Sequence[GateEvent]) -> Compared:
+    """What the old instance wrote until its end goes into the evidence too."""
+    return replace(both, journal=(*both.journal, *journal))
+
+
+def receipt_of(
+    both: Compared, *, began: float, snapshot: Path | None = None, resumed: bool = False
+) -> Receipt:
+    """The evidence, from what both sides said."""
+    old, new = _gate(both.old), _gate(both.new)
+    events = sorted(
+        {(event["uid"], event["time"], event["phase"]): event for event in both.journal}.values(),
+        key=lambda event: float(event["time"]),
+    )
+    course = _since_discovery(events, new.uid)
+    first = float(course[0]["time"]) if course else began
+    ending = [event.get("relayed", 0) for event in events if event["phase"] == "ending"]
+    against = both.reason_against
+    return Receipt(
+        time=time.time(),
+        old=Side(old.release, both.old.name, both.old.id, both.old.digest, old.epoch),
+        new=Side(new.release, both.new.name, both.new.id, both.new.digest, new.epoch),
+        lineage=new.lineage or "",
+        verified=not against,
+        reason=against or "the fingerprint of the old instance's frozen file is that of the new one's",
+        tables=compare(both.before, both.after),
+        total_before=both.before["total"],
+        total_after=both.after["total"],
+        closed_ms=pause(course),
+        held=both.held,
+        relayed=max([both.relayed, *ending]),
+        phases=tuple(
+            (str(event["side"]), str(event["phase"]), round((float(event["time"]) - first) * 1000, 1))
+            for event in course
+        ),
+        seconds=round(time.time() - began, 3),
+        snapshot=str(snapshot or ""),
+        resumed=resumed,
+    )
+
+
+def _since_discovery(events: Sequence[GateEvent], uid: str) -> list[GateEvent]:
+    """The old instance's journal reaches back to its own birth: only what is of this hand-over."""
+    starts = [event["time"] for event in events if event["uid"] == uid]
+    return [event for event in events if starts and event["time"] >= starts[0]]
+
+
+def keep(ctx: Context, receipt: Receipt) -> None:
+    """Write the receipt and say where it is; a NotVerified if it does not verify."""
+    path = ctx.store.save_receipt(receipt)
+    ctx.emit(ReceiptWritten(str(path), receipt.as_json()))
+    if not receipt.verified:
+        raise NotVerified(
+            "the content is not verified",
+            receipt.reason,
+            f"compare the snapshot from before: {receipt.snapshot or 'devenv snapshot list'}",
+        )
+
+
+async def finish(ctx: Context, old: Instance, new: Instance) -> None:
+    """Finish a hand-over that an earlier run began."""
+    began = time.time()
+    both = await compared(ctx, old, new)
+    if not both.verified:
+        # Both instances stay: what the old one holds may be the only good copy.
+        keep(ctx, receipt_of(both, began=began, resumed=True))
+    journal = await retire(ctx, both.old, both.new.release)
+    both = with_journal(both, journal)
+    keep(ctx, receipt_of(both, began=began, resumed=True))
+
+
+def _gate(instance: Instance) -> Gate:
+    if instance.gate is None:
+        raise DevenvError(
+            f"{instance.name} does not answer",
+            "its gate gives no status",
+            "run devenv up: it goes on from here",
+        )
+    return instance.gate

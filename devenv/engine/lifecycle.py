@@ -1,0 +1,186 @@
+"""Up, down, reset. Each goes on from what is there, and can be run again at any time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
+from devenv.engine import graph
+from devenv.engine.context import Context
+from devenv.engine.graph import Note, Skipped
+from devenv.engine.settle import look, settle
+from devenv.errors import DevenvError
+from devenv.model import plan
+from devenv.model.events import Notice
+from devenv.model.instance import Instance
+
+
+@dataclass(slots=True)
+class _Up:
+    ctx: Context
+    before: Instance | None = None
+
+    async def engine(self, note: Note) -> str:
+        _, self.before = await asyncio.gather(self.ctx.backend.check(), settle(self.ctx))
+        return f"{self.before.name} runs" if self.before else "nothing runs yet"
+
+    async def settings(self, note: Note) -> str | Skipped:
+        known = dict.fromkeys(SERVICES, self.ctx.stack.stack.release) | self.ctx.backend.releases()
+        if self.before:
+            known[PHP_FPM] = self.before.release
+        return "written" if self.ctx.backend.prepare(known) else Skipped("as they were")
+
+    async def build(self, service: str) -> str | Skipped:
+        release = self.ctx.backend.releases()[service]
+        built = await self.ctx.images.build(service, release, self.ctx.emit)
+        return f"{release} built" if built else Skipped(f"{release} is up to date")
+
+    async def start(self, note: Note) -> str:
+        await self.ctx.backend.start()
+        if self.before is None:
+            await self._tell_origin()
+        else:
+            await self._tell_drift(self.before)
+        return "healthy"
+
+    async def _tell_origin(self) -> None:
+        """Where the content of a new instance comes from is never left to guess."""
+        _, now = await look(self.ctx)
+        if now.owner and now.owner.gate:
+            restored = now.owner.gate.restored
+            if restored:
+                words = f"content restored from the snapshot {restored['file']} of {restored['time']}"
+                self.ctx.emit(Notice(words))
+            else:
+                self.ctx.emit(Notice("a new database: the application's first content"))
+
+    async def _tell_drift(self, owner: Instance) -> None:
+        """An image that was built anew under the same name comes to an instance by a hand-over only."""
+        digests = await self.ctx.backend.images(owner.release)
+        if digests.get(PHP_FPM, owner.digest) != owner.digest:
+            self.ctx.emit(
+                Notice(
+                    f"{owner.name} runs an older image of {owner.release};"
+                    f" to bring the new one: devenv upgrade --to {owner.release}",
+                    "warning",
+                )
+            )
+
+
+async def up(ctx: Context) -> None:
+    """Everything built, running, healthy; what is there already stays as it is."""
+    work = _Up(ctx)
+
+    async def base(note: Note) -> Skipped | None:
+        return None if await ctx.images.ensure_base(ctx.emit) else Skipped("not needed")
+
+    await graph.run(
+        plan.up(),
+        {
+            "engine": work.engine,
+            "settings": work.settings,
+            "base": base,
+            "build httpd": lambda note: work.build(HTTPD),
+            "build php-fpm": lambda note: work.build(PHP_FPM),
+            "start": work.start,
+        },
+        ctx.emit,
+    )
+
+
+@dataclass(slots=True)
+class _Down:
+    ctx: Context
+    there: list[Instance]
+    owner: Instance | None = None
+    saved: Path | None = None
+
+    async def engine(self, note: Note) -> str | Skipped:
+        self.there, now = await look(self.ctx)
+        if not self.there:
+            return Skipped("nothing is there")
+        if not now.tidy:
+            self.owner = await settle(self.ctx)
+        else:
+            self.owner = now.owner
+        return f"{self.owner.name} owns the content" if self.owner else "no instance owns content"
+
+    async def retire(self, note: Note) -> str | Skipped:
+        if self.owner is None:
+            return Skipped("no owner")
+        await self.ctx.backend.retire(self.owner)
+        return "it saves its content at its end"
+
+    async def stop(self, note: Note) -> str | Skipped:
+        if not self.there:
+            return Skipped("nothing runs")
+        await self.ctx.backend.stop()
+        return f"{len(self.there)} containers"
+
+    async def snapshot(self, note: Note) -> str | Skipped:
+        if self.owner is None:
+            return Skipped("no content")
+        self.saved = self.ctx.store.new_snapshot("down", self.owner.release)
+        if not await self.ctx.backend.last_snapshot(self.owner, self.saved):
+            raise DevenvError(
+                f"{self.owner.name} ended without saving its content",
+                "its journal tells of no snapshot; the container is kept, and the content in it",
+                "start it again with devenv up, then try devenv down once more",
+                await self.ctx.backend.log_tail(self.owner),
+            )
+        self.ctx.store.prune()
+        return str(self.saved)
+
+    async def remove(self, note: Note) -> str | Skipped:
+        if not self.there:
+            return Skipped("nothing is there")
+        await self.ctx.backend.remove_all(content=False)
+        return "the next devenv up restores the content"
+
+
+async def down(ctx: Context) -> None:
+    """Stop and remove everything but the content, which is saved before its container goes."""
+    work = _Down(ctx, [])
+    await graph.run(
+        plan.down(),
+        {
+            "engine": work.engine,
+            "retire": work.retire,
+            "stop": work.stop,
+            "snapshot": work.snapshot,
+            "remove": work.remove,
+        },
+        ctx.emit,
+    )
+
+
+async def reset(ctx: Context) -> None:
+    """Remove everything, saved content as well; a last snapshot stays on this machine, if one can be had."""
+    owner: Instance | None = None
+
+    async def engine(note: Note) -> str:
+        nonlocal owner
+        there, now = await look(ctx)
+        owner = now.owner
+        return f"{len(there)} containers"
+
+    async def snapshot(note: Note) -> str | Skipped:
+        if owner is None:
+            return Skipped("no running instance owns content")
+        path = ctx.store.new_snapshot("before-reset", owner.release)
+        try:
+            await ctx.backend.snapshot(owner, path)
+        except DevenvError as error:
+            # Reset is what one reaches for when the stack is broken: it must not need a sound one.
+            ctx.emit(Notice(f"no last snapshot: {error.what}: {error.why}", "warning"))
+            return Skipped("could not be had")
+        ctx.store.prune()
+        return str(path)
+
+    async def remove(note: Note) -> str:
+        await ctx.backend.remove_all(content=True)
+        return "the next devenv up begins anew"
+
+    await graph.run(plan.reset(), {"engine": engine, "snapshot": snapshot, "remove": remove}, ctx.emit)

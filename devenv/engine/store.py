@@ -1,0 +1,109 @@
+"""The state folder of one stack: its lock, its receipts, its snapshots."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from devenv.errors import DevenvError
+from devenv.model import receipt as receipts
+from devenv.model.receipt import Receipt
+
+KEPT = 10
+"""So many automatic snapshots stay; those that a person asked for all stay."""
+MANUAL = "saved"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A snapshot on this machine."""
+
+    path: Path
+    reason: str
+    release: str
+    time: float
+    bytes: int
+
+
+class Store:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._receipts = folder / "receipts"
+        self._snapshots = folder / "snapshots"
+
+    @contextmanager
+    def locked(self, action: str) -> Iterator[None]:
+        """One action at a time on a stack, over all processes. The lock ends with its holder."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.folder / "lock"
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DevenvError(
+                    "another devenv is at work on this stack",
+                    file.read().strip() or "it has just started",
+                    "wait until it is done, or end it with Ctrl-C where it runs",
+                ) from None
+            file.truncate()
+            file.write(f"`devenv {action}`, process {os.getpid()}, since {time.strftime('%H:%M:%S')}\n")
+            file.flush()
+            yield
+
+    def save_receipt(self, receipt: Receipt) -> Path:
+        """Write it to a file of its own; the newest one sorts last."""
+        self._receipts.mkdir(parents=True, exist_ok=True, mode=0o700)
+        name = f"{_stamp(receipt.time)}-{receipt.old.release}-{receipt.new.release}.json"
+        path = self._receipts / name
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(receipt.as_json(), indent=1) + "\n")
+        part.replace(path)
+        return path
+
+    def receipts(self) -> list[tuple[Path, Receipt]]:
+        """Oldest first. A file that is no receipt is passed over."""
+        found = []
+        for path in sorted(self._receipts.glob("*.json")):
+            try:
+                found.append((path, receipts.from_json(json.loads(path.read_text()))))
+            except (ValueError, KeyError, TypeError):
+                continue
+        return found
+
+    def previous_release(self, current: str) -> str | None:
+        """The release that ran before the current one."""
+        for _, receipt in reversed(self.receipts()):
+            if receipt.new.release == current and receipt.old.release != current:
+                return receipt.old.release
+        return None
+
+    def new_snapshot(self, reason: str, release: str) -> Path:
+        """Where a snapshot goes that is about to be taken."""
+        self._snapshots.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self._snapshots / f"{_stamp(time.time())}_{reason}_{release}.tar"
+
+    def snapshots(self) -> list[Saved]:
+        """Oldest first."""
+        found = []
+        for path in sorted(self._snapshots.glob("*_*_*.tar")):
+            _, reason, release = path.stem.split("_", 2)
+            about = path.stat()
+            found.append(Saved(path, reason, release, about.st_mtime, about.st_size))
+        return found
+
+    def prune(self) -> None:
+        """Remove the oldest automatic snapshots beyond those that are kept."""
+        automatic = [saved for saved in self.snapshots() if saved.reason != MANUAL]
+        for saved in automatic[:-KEPT]:
+            saved.path.unlink(missing_ok=True)
+
+
+def _stamp(moment: float) -> str:
+    """Sorts by time, to the millisecond, so that no two collide."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(moment)) + f".{int(moment * 1000) % 1000:03d}"

@@ -1,0 +1,235 @@
+"""Any release to any release, back as well: a new instance beside the old one, then only the new one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from devenv.backends.protocol import PHP_FPM
+from devenv.engine import finish, graph
+from devenv.engine.context import Context, despite_cancel
+from devenv.engine.graph import Note, Skipped
+from devenv.engine.probing import Probing
+from devenv.engine.settle import owner_of, settle
+from devenv.errors import DevenvError, UsageError
+from devenv.model import plan
+from devenv.model.events import Notice, PhaseReached
+from devenv.model.instance import Instance
+from devenv.model.receipt import Receipt
+
+
+@dataclass(slots=True)
+class _Course:
+    """What the steps of one upgrade learn and pass on."""
+
+    ctx: Context
+    release: str
+    probing: Probing | None
+    began: float = field(default_factory=time.time)
+    old: Instance | None = None
+    new: Instance | None = None
+    snapshot: Path | None = None
+    both: finish.Compared | None = None
+    gone: float = 0.0
+    """When the old instance had ended."""
+    kept: bool = False
+    """The receipt is written."""
+
+    async def engine(self, note: Note) -> str:
+        await self.ctx.backend.check()
+        self.old = await owner_of(self.ctx)
+        return f"{self.old.name} has {self.old.release}"
+
+    async def image(self, note: Note) -> str | Skipped:
+        built = await self.ctx.images.build(PHP_FPM, self.release, self.ctx.emit)
+        if PHP_FPM not in await self.ctx.backend.images(self.release):
+            raise DevenvError(
+                f"there is no image php-fpm:{self.release}",
+                "it was neither found nor built",
+                f"build it: devenv build --release {self.release}",
+            )
+        return "built" if built else Skipped("there already")
+
+    async def save(self, note: Note) -> str:
+        old = _there(self.old)
+        self.snapshot = self.ctx.store.new_snapshot("before-upgrade", old.release)
+        about = await self.ctx.backend.snapshot(old, self.snapshot)
+        self.ctx.store.prune()
+        return f"{about['bytes']:,} bytes"
+
+    async def handover(self, note: Note) -> str:
+        if self.probing:
+            note("probe logs in")
+            await self.probing.start()
+        self.began = time.time()
+        async with _followed(self.ctx, _there(self.old), self.began) as seen:
+            await self.ctx.backend.start_beside(self.release, seen)
+        self.new = seen.instance
+        return f"{_there(self.new).name} owns the content"
+
+    async def verify(self, note: Note) -> str:
+        self.both = await finish.compared(self.ctx, _there(self.old), _there(self.new))
+        if not self.both.verified:
+            # Both instances stay: what the old one holds may be the only good copy.
+            finish.keep(self.ctx, self._receipt())
+        rows = sum(table["rows"] for table in self.both.after["tables"].values())
+        return f"{rows} rows in {len(self.both.after['tables'])} tables, the same"
+
+    async def retire(self, note: Note) -> str:
+        assert self.both is not None  # noqa: S101 - the plan's order
+        # Half of it would leave a stopped container and settings of the past.
+        journal = await despite_cancel(finish.retire(self.ctx, self.both.old, self.release))
+        self.gone = time.time()
+        self.both = finish.with_journal(self.both, journal)
+        return f"{self.both.old.name} is gone"
+
+    async def receipt(self, note: Note) -> str:
+        receipt = self._receipt()
+        if self.probing:
+            note("probe goes on for 10 s after the old instance is gone, then counts")
+            assert self.both is not None  # noqa: S101 - the plan's order
+            receipt = receipt.with_probe(await self.probing.finish(self.both.journal, self.gone))
+        self.kept = True
+        finish.keep(self.ctx, receipt)
+        if receipt.probe and receipt.probe["failed"]:
+            raise DevenvError(
+                f"{receipt.probe['failed']} requests of the probe failed",
+                "; ".join(receipt.probe["failures"][:3]),
+                "the content is verified; see devenv logs for the requests",
+            )
+        return receipt.reason
+
+    def receipt_in_spite_of(self, error: BaseException) -> None:
+        """Interrupted when the old instance was gone: the upgrade is done, so its receipt is kept."""
+        if self.kept or not isinstance(error, asyncio.CancelledError):
+            raise error
+        self.ctx.emit(Notice("interrupted when the content had moved: the upgrade is finished"))
+        finish.keep(self.ctx, self._receipt())
+
+    def _receipt(self) -> Receipt:
+        assert self.both is not None  # noqa: S101 - the plan's order
+        return finish.receipt_of(self.both, began=self.began, snapshot=self.snapshot)
+
+
+async def upgrade(ctx: Context, release: str, *, writers: int = 0) -> None:
+    """Bring the stack to `release`. Cut off before the hand-over's completion it is undone, else finished."""
+    probing = Probing(ctx, writers) if writers else None
+    course = _Course(ctx, release, probing)
+    work = {
+        "engine": course.engine, "image": course.image, "snapshot": course.save, "handover": course.handover,
+        "verify": course.verify, "retire": course.retire, "receipt": course.receipt,
+    }  # fmt: skip
+    try:
+        await graph.run(plan.upgrade(release), work, ctx.emit)
+    except (DevenvError, asyncio.CancelledError) as error:
+        if course.old is None or (course.both and not course.both.verified):
+            raise
+        if course.gone:
+            course.receipt_in_spite_of(error)
+            return
+        await despite_cancel(_undo_or_finish(ctx, course, error))
+    finally:
+        if probing:
+            await despite_cancel(probing.abandon())
+
+
+async def rollback(ctx: Context, *, writers: int = 0) -> None:
+    """Back to the release that ran before."""
+    owner = await owner_of(ctx)
+    previous = ctx.store.previous_release(owner.release)
+    if previous is None:
+        raise UsageError(
+            f"there is no release before {owner.release}",
+            "no receipt tells of an upgrade to it",
+            "name one: devenv upgrade --to RELEASE",
+        )
+    await upgrade(ctx, previous, writers=writers)
+
+
+async def _undo_or_finish(ctx: Context, course: _Course, error: BaseException) -> None:
+    """Settle what is left. If the content had moved on already, the upgrade is done in spite of it all."""
+    old = _there(course.old)
+    if isinstance(error, asyncio.CancelledError):
+        ctx.emit(
+            Notice("interrupted: undoing the upgrade, or finishing it if the content has moved", "warning")
+        )
+    owner = await settle(ctx)
+    if owner is not None and owner.id != old.id:
+        ctx.emit(Notice(f"the content had moved to {owner.name} already: the upgrade is finished"))
+        return
+    if isinstance(error, DevenvError) and owner is not None:
+        raise DevenvError(
+            f"{error.what}; {old.name} ({old.release}) serves on with all content",
+            error.why,
+            error.next_step,
+            error.log_tail,
+            error.exit_code,
+        ) from error
+    raise error
+
+
+class _Seen:
+    """Told of the new instance as soon as it runs; shows its journal from then on."""
+
+    def __init__(self, ctx: Context, began: float) -> None:
+        self._ctx = ctx
+        self._began = began
+        self.instance: Instance | None = None
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def __call__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.follow(instance)
+
+    def follow(self, instance: Instance) -> None:
+        self.tasks.append(asyncio.create_task(self._show(instance)))
+
+    async def _show(self, instance: Instance) -> None:
+        async with aclosing(self._ctx.backend.gate_events(instance, follow=True)) as events:
+            async for event in events:
+                if float(event["time"]) >= self._began:
+                    self._ctx.emit(self._phase(instance, event))
+
+    def _phase(self, instance: Instance, event: Mapping[str, Any]) -> PhaseReached:
+        known = ("time", "uid", "release", "side", "phase")
+        return PhaseReached(
+            phase=event["phase"],
+            side=event["side"],
+            instance=instance.name,
+            release=event["release"],
+            ms=round((float(event["time"]) - self._began) * 1000, 1),
+            details={key: value for key, value in event.items() if key not in known},
+            time=float(event["time"]),
+        )
+
+
+@asynccontextmanager
+async def _followed(ctx: Context, old: Instance, began: float) -> AsyncIterator[_Seen]:
+    """Within, the phases of both instances are events."""
+    seen = _Seen(ctx, began)
+    seen.follow(old)
+    try:
+        yield seen
+        # The last phases are written as the hook ends: let them come through.
+        await asyncio.sleep(0.3)
+    finally:
+        for task in seen.tasks:
+            task.cancel()
+        for task in seen.tasks:
+            with suppress(asyncio.CancelledError, DevenvError):
+                await task
+
+
+def _there(instance: Instance | None) -> Instance:
+    if instance is None:
+        raise DevenvError(
+            "the new instance was not seen",
+            "the engine did not tell of its start",
+            "run devenv up: it finds out what is there",
+        )
+    return instance
