@@ -65,13 +65,18 @@ class Probe:
     def _start(self) -> None:
         try:
             clients = [self._client() for _ in range(self._writers)]
+            self._write_one(clients[0])
+            if failure := self._samples[-1].failure:
+                raise LookupError(f"the first write failed: {failure}")
         except (OSError, http.client.HTTPException, LookupError) as error:
             raise DevenvError(
                 "the probe cannot begin",
                 f"{self._url}: {error}",
                 "open the page in a browser; [probe] in devenv.toml describes how to write to it",
             ) from error
-        self._threads = [threading.Thread(target=self._write, args=(client,), daemon=True) for client in clients]
+        self._threads = [
+            threading.Thread(target=self._write, args=(client,), daemon=True) for client in clients
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -120,32 +125,38 @@ class Probe:
                 client.get(self._config.first).body,
             )
             if link is None:
-                raise LookupError(f"{self._config.first} has no link that begins with {self._config.first_link}")
+                raise LookupError(
+                    f"{self._config.first} has no link that begins with {self._config.first_link}"
+                )
             self._first = link[1]
         return self._first
 
     def _write(self, client: Client) -> None:
-        refused = urlsplit(self._config.login.page).path if self._config.login else None
         while not self._stopping.is_set():
-            nonce = f"probe-{secrets.token_hex(12)}"
-            fields = {
-                name: value.replace("{nonce}", nonce) for name, value in self._config.write.fields.items()
-            }
-            started = time.time()
-            failure = None
-            try:
-                answer = client.submit(client.prepared, fields)
-                if not 200 <= answer.status < 400:
-                    failure = f"{answer.status} {answer.reason}"
-                elif refused and urlsplit(answer.headers.get("Location", "")).path == refused:
-                    failure = "the login was lost"
-                elif answer.status == 200 and self._config.write.page:
-                    failure = "the form came back: it was not accepted"
-            except (OSError, http.client.HTTPException) as error:
-                failure = f"{type(error).__name__}: {error}"
-            self._samples.append(Sample(nonce, started, time.time(), failure))
-            if failure:
+            if not self._write_one(client):
                 self._stopping.wait(0.05)
+
+    def _write_one(self, client: Client) -> bool:
+        nonce = f"probe-{secrets.token_hex(12)}"
+        fields = {name: value.replace("{nonce}", nonce) for name, value in self._config.write.fields.items()}
+        started = time.time()
+        try:
+            failure = self._refusal(client.submit(client.prepared, fields))
+        except (OSError, http.client.HTTPException) as error:
+            failure = f"{type(error).__name__}: {error}"
+        self._samples.append(Sample(nonce, started, time.time(), failure))
+        return failure is None
+
+    def _refusal(self, answer: Answer) -> str | None:
+        """Why an answer is no acknowledgement of a write."""
+        login = self._config.login
+        if not 200 <= answer.status < 400:
+            return f"{answer.status} {answer.reason}"
+        if login and urlsplit(answer.headers.get("Location", "")).path == login.page:
+            return "the login was lost"
+        if answer.status == 200 and self._config.write.page:
+            return "the form came back: it was not accepted"
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,10 @@ def backup(database: Path, into: Path) -> None:
 def freeze(database: Path) -> None:
     """Bring all committed content into the one main file, with no server at work.
 
-    Recovers a hot journal of a process that was killed, and empties a WAL.
+    Recovers a hot journal of a process that was killed, and empties a WAL. Where there is no
+    file yet, an empty one is the same to SQLite.
     """
+    database.touch()
     try:
         with closing(sqlite3.connect(_uri(database, "rw"), uri=True, timeout=5)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

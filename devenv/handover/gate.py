@@ -180,8 +180,7 @@ class Gate:
         instance, record = self._instance, self._instance.record
         if record.role is not Role.MOVED:
             raise Problem("there is nothing to recover", f"the role is {record.role}", "ask a moved instance")
-        if self._settings.database.exists():
-            self._settings.database.chmod(0o644)
+        self._settings.database.chmod(0o644)
         # A lineage of its own: should the successor come back, neither passes for the other.
         lineage = f"{record.lineage[:8]}r{record.epoch}"
         instance.write_record(role=Role.OWNER, successor=None, lineage=lineage, epoch=record.epoch + 1)

@@ -69,7 +69,11 @@ class Owner:
 
         def work() -> tuple[Path, list[str], str]:
             path = self._scratch()
-            self._lock_free_backup(path)
+            source = self._settings.database
+            # Without the file the application has not written yet; an empty file is the same to SQLite.
+            if source.exists():
+                database.need_space(path.parent, source.stat().st_size)
+                database.backup(source, path)
             return path, *database.check(path)
 
         path, damage, foreign_keys = await in_thread(work)
@@ -131,12 +135,11 @@ class Owner:
             problem = self._unfinished(final=self._tries[lease.token] >= TRIES)
             self._reopen(problem.why)
             raise problem
-        if self._settings.database.exists():
-            try:
-                await in_thread(database.freeze, self._settings.database)
-            except BaseException as error:
-                self._reopen(str(error))
-                raise
+        try:
+            await in_thread(database.freeze, self._settings.database)
+        except BaseException as error:
+            self._reopen(str(error))
+            raise
         lease.closed = True
         self._renew(lease)
         self.say("closed", ms=_ms(lease.started))
@@ -191,9 +194,8 @@ class Owner:
     def _become_relay(self) -> None:
         instance = self._instance
         assert instance.record.successor is not None
-        if self._settings.database.exists():
-            # What was not told of the move shall fail loudly instead of writing into the void.
-            self._settings.database.chmod(0o444)
+        # What was not told of the move shall fail loudly instead of writing into the void.
+        self._settings.database.chmod(0o444)
         self._lock.release()
         instance.relay_to(instance.record.successor)
         self.say("relaying", to=instance.record.successor.address, held=instance.held)
@@ -322,10 +324,6 @@ class Owner:
             raise Problem("the lease is over", "it has just ended", "the hand-over begins again", final=False)
         self._renew(lease)
         return lease
-
-    def _lock_free_backup(self, into: Path) -> None:
-        database.need_space(into.parent, self._settings.database.stat().st_size)
-        database.backup(self._settings.database, into)
 
     def _scratch(self) -> Path:
         fd, name = tempfile.mkstemp(dir=self._outgoing)

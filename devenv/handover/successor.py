@@ -40,6 +40,7 @@ class Course:
         self._staging = instance.settings.staging
         self._staged = self._staging / "database.sqlite"
         self._travel = self._staging / "travel"
+        self._owner = ""
         self.completing = False
         """`complete` was asked, and not answered: we may own the database, or not."""
 
@@ -94,6 +95,9 @@ class Course:
         )
 
     def _found(self, owner: Seen) -> None:
+        if owner.uid == self._owner:
+            return
+        self._owner = owner.uid
         status = owner.status
         details = {"owner": owner.uid, "release": status["release"], "epoch": status["epoch"]}
         self.say("found", **details, address=owner.control[0], bytes=status["size"])

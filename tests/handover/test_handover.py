@@ -1,0 +1,470 @@
+"""The hand-over between real processes: gates, php-fpm, Apache, and a second application under load."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import signal
+import sqlite3
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from typing import Any
+
+import pytest
+from tests.handover.conftest import Load
+from tests.handover.instances import Instance, Stack
+
+from devenv.handover.wire import Refused
+
+LoadFactory = Callable[..., AbstractContextManager[Load]]
+
+
+def get(stack: Stack, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+class InBackground(threading.Thread):
+    """A request that goes on while something else happens."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._work = work
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self._work()
+        except OSError as error:
+            self.error = error
+
+    def wait(self) -> Any:
+        self.join(60)
+        assert not self.is_alive()
+        assert self.error is None
+        return self.result
+
+
+@pytest.fixture
+def first(stack: Stack) -> Instance:
+    instance = stack.start("v1")
+    instance.wait_owner()
+    stack.start_apache()
+    return instance
+
+
+@pytest.mark.parametrize("journal", ["WAL", "DELETE"])
+def test_no_write_is_lost_and_no_request_fails_back_and_forth_under_load(
+    stack: Stack, load: LoadFactory, journal: str
+) -> None:
+    stack.env["SECOND_JOURNAL"] = journal
+    owner = stack.start("v1")
+    owner.wait_owner()
+    stack.start_apache()
+    with load() as result:
+        for release in ("v2", "v1", "v2", "v1"):
+            time.sleep(0.3)
+            owner = stack.upgrade(owner, release)
+        time.sleep(0.5)
+    report = result.report
+    assert (report.failures, report.lost, report.duplicated) == ([], (), ())
+    for old, new in zip(stack.instances, stack.instances[1:], strict=False):
+        closing = old.events("closing")[-1]["time"]
+        moved = old.events("moved")[-1]["time"]
+        ended = old.events("ending")[-1]["time"]
+        phases = report.by_phase(closing, moved, ended)
+        assert all(phases.values()), phases
+        assert old.events("relaying")[-1]["held"] > 0
+        assert old.events("ending")[-1]["relayed"] > 0
+        assert new.events("completed")[-1]["epoch"] == old.events("opened")[-1]["epoch"] + 1
+
+
+def test_the_fingerprint_of_the_old_one_is_that_of_the_new_one(stack: Stack, first: Instance) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port)
+    connection.request("POST", "/write", "nonce=one", {"Content-Type": "application/x-www-form-urlencoded"})
+    assert connection.getresponse().status == 201
+    before = json.loads(first.gate("fingerprint").stdout)
+    second = stack.start("v2")
+    second.wait_owner()
+    told = second.wait_event("fingerprint")["fingerprint"]
+    after = json.loads(second.gate("fingerprint").stdout)
+    frozen = json.loads(first.gate("fingerprint").stdout)
+    assert before["tables"]["note"]["rows"] == 1
+    assert before["total"] == told["total"] == after["total"] == frozen["total"]
+
+
+def test_uploads_streams_and_slow_clients_pass_through_it_unharmed(stack: Stack, first: Instance) -> None:
+    content = os.urandom(50 << 20)
+    expected = hashlib.sha256(content).hexdigest()
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+    body = head + content + b"\r\n--x--\r\n"
+
+    def upload(pause: float) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60)
+        connection.putrequest("POST", "/upload")
+        connection.putheader("Content-Type", "multipart/form-data; boundary=x")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders()
+        for start in range(0, len(body), 5 << 20):
+            connection.send(body[start : start + (5 << 20)])
+            time.sleep(pause)
+        return connection.getresponse().read().decode()
+
+    at_work = [
+        InBackground(lambda: upload(0.02)),
+        InBackground(lambda: upload(0.25)),
+        InBackground(lambda: get(stack, "/stream?chunks=60")[1]),
+        InBackground(lambda: get(stack, "/slow?seconds=2.5&nonce=slow")[1]),
+    ]
+    time.sleep(0.3)
+    second = stack.upgrade(first, "v2")
+    stack.upgrade(second, "v1")
+    fast, slow, stream, long = (work.wait() for work in at_work)
+    assert fast == slow == expected
+    assert stream.count("chunk ") == 60
+    assert long == "done"
+    assert "note slow" in get(stack, "/notes")[1]
+    assert get(stack, "/files")[1].splitlines() == [f"whole {expected}"] * 2
+
+
+def test_requests_that_do_not_end_are_named_and_nobody_waits_for_them(stack: Stack) -> None:
+    first = stack.start("v1", GATE_DEADLINE_DRAIN="0.3")
+    first.wait_owner()
+    stack.start_apache()
+    stop = time.monotonic() + 25
+
+    def keep_asking() -> None:
+        while time.monotonic() < stop and not ended.is_set():
+            get(stack, "/slow?seconds=1&nonce=x")
+
+    ended = threading.Event()
+    askers = [InBackground(keep_asking) for _ in range(2)]
+    time.sleep(0.2)
+    second = stack.start("v2", GATE_DEADLINE_HOOK="20")
+    failed = second.wait_failed(40)
+    assert get(stack, "/")[0] == 200
+    ended.set()
+    for asker in askers:
+        asker.wait()
+    assert failed["error"] == "requests do not end"
+    assert "/slow?seconds=1" in failed["why"]
+    assert first.status()["state"] == "open"
+    assert len(first.events("reopened")) == 3
+
+
+def test_a_release_that_cannot_serve_changes_nothing(stack: Stack, first: Instance, load: LoadFactory) -> None:
+    with load() as result:
+        second = stack.start("v2", SECOND_BROKEN="1")
+        failed = second.wait_failed()
+        second.stop()
+    assert failed["error"] == "the new release cannot serve"
+    assert "this release is broken" in failed["why"]
+    assert result.report.clean
+    assert first.events("closing") == []
+
+
+def test_a_successor_with_another_secret_gets_nothing(stack: Stack, first: Instance) -> None:
+    other = stack.folder / "other-secret"
+    other.write_text("x" * 64)
+    second = stack.start("v2", GATE_SECRET_FILE=str(other))
+    time.sleep(1)
+    log = second.log.read_text()
+    second.remove()
+    assert "the peer does not accept our secret" in log
+    assert not (second.data / "database.sqlite").exists()
+    assert first.status()["state"] == "open"
+
+
+def test_a_full_disk_fails_the_new_instance_and_leaves_the_old_one_serving(
+    stack: Stack, first: Instance, load: LoadFactory
+) -> None:
+    with closing(sqlite3.connect(first.data / "database.sqlite")) as database:
+        database.execute("CREATE TABLE filler AS SELECT randomblob(40000000) AS bytes")
+        database.commit()
+    with load() as result:
+        second = Instance(stack, len(stack.instances), "v2")
+        stack.instances.append(second)
+        os.system(f"mount -t tmpfs -o size=20m tmpfs {second.data}")
+        try:
+            (second.data / "uploads").mkdir()
+            second.start()
+            failed = second.wait_failed()
+            second.stop()
+        finally:
+            os.system(f"umount {second.data}")
+    assert failed["error"] == "the disk of the new instance is full"
+    assert result.report.clean
+
+
+BEFORE_MOVED = ["found", "copy", "checked", "warmed", "lease", "leased", "pages", "verified", "installed"]
+
+
+@pytest.mark.parametrize("phase", BEFORE_MOVED)
+def test_a_successor_killed_before_completion_costs_no_request(
+    stack: Stack, first: Instance, load: LoadFactory, phase: str
+) -> None:
+    with load() as result:
+        second = stack.start("v2", GATE_FAULT=f"successor.{phase}")
+        second.wait_event(phase)
+        assert second.process is not None
+        assert second.process.wait(10) == 137
+        second.remove()
+        time.sleep(0.2)
+        third = stack.upgrade(first, "v2")
+    assert result.report.clean
+    assert third.status()["epoch"] == 2
+
+
+@pytest.mark.parametrize("phase", [*BEFORE_MOVED, "completed", "opened"])
+def test_a_killed_successor_goes_on_where_it_was(
+    stack: Stack, first: Instance, load: LoadFactory, phase: str
+) -> None:
+    with load() as result:
+        second = stack.start("v2", GATE_FAULT=f"successor.{phase}")
+        second.wait_event(phase)
+        assert second.process is not None
+        second.process.wait(10)
+        second.start()
+        second.wait_owner()
+        time.sleep(0.3)
+        first.stop()
+    report = result.report
+    assert (report.lost, report.duplicated, report.uncounted) == ((), (), None)
+    if phase != "opened":  # there it had requests in its hands
+        assert report.failures == []
+
+
+@pytest.mark.parametrize("phase", ["copy-served", "closing", "closed", "moved", "relaying"])
+def test_an_owner_killed_in_the_hand_over_loses_nothing_that_it_acknowledged(
+    stack: Stack, load: LoadFactory, phase: str
+) -> None:
+    first = stack.start("v1", GATE_FAULT=f"owner.{phase}")
+    first.wait_owner()
+    stack.start_apache()
+    with load() as result:
+        second = stack.start("v2")
+        first.wait_event(phase)
+        assert first.process is not None
+        first.process.wait(10)
+        time.sleep(0.2)
+        first.start()
+        second.wait_owner(60)
+        first.stop()
+        time.sleep(0.3)
+    report = result.report
+    assert (report.lost, report.duplicated, report.uncounted) == ((), (), None)
+    assert second.status()["epoch"] == 2
+
+
+def test_a_sole_owner_saves_a_snapshot_and_the_next_start_restores_it(stack: Stack, first: Instance) -> None:
+    get(stack, "/slow?seconds=0&nonce=kept")
+    first.stop()
+    second = stack.start("v2")
+    status = second.wait_owner()
+    assert status["restored"]["file"].endswith("-v1.tar")
+    assert status["epoch"] == 2
+    assert get(stack, "/notes")[1] == "note kept\n"
+
+
+def test_a_retired_owner_does_not_wait_for_anybody(stack: Stack, first: Instance) -> None:
+    first.ask("retire")
+    started = time.monotonic()
+    first.stop()
+    assert time.monotonic() - started < 1.5
+    assert len(list(stack.snapshots.glob("*.tar"))) == 1
+
+
+def test_an_ending_owner_waits_for_the_successor_that_comes(
+    stack: Stack, first: Instance, load: LoadFactory
+) -> None:
+    with load() as result:
+        second = stack.start("v2")
+        first.signal(signal.SIGTERM)
+        second.wait_owner()
+        first.stop()
+        time.sleep(0.2)
+    assert result.report.clean
+    assert list(stack.snapshots.iterdir()) == []
+
+
+def test_an_ending_successor_hands_back_to_the_one_it_came_from(
+    stack: Stack, first: Instance, load: LoadFactory
+) -> None:
+    with load() as result:
+        second = stack.start("v2")
+        second.wait_owner()
+        time.sleep(0.3)
+        second.stop()
+        time.sleep(0.3)
+    assert result.report.clean
+    status = first.status()
+    assert (status["role"], status["state"], status["epoch"]) == ("owner", "open", 3)
+
+
+@pytest.mark.parametrize("phase", ["copy", "warmed", "leased", "verified"])
+def test_a_successor_that_is_ended_in_the_middle_leaves_the_old_one_serving(
+    stack: Stack, first: Instance, load: LoadFactory, phase: str
+) -> None:
+    with load() as result:
+        second = stack.start("v2")
+        second.wait_event(phase)
+        second.stop()
+        time.sleep(0.2)
+    assert result.report.clean
+    # Whichever way the race with its end went, the old one has the content, and serves.
+    assert first.status()["role"] == "owner"
+
+
+def test_two_successors_at_once_end_with_one_owner(stack: Stack, first: Instance, load: LoadFactory) -> None:
+    with load() as result:
+        new = [stack.start("v2"), stack.start("v3")]
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            roles = sorted(instance.status()["role"] for instance in new)
+            if roles == ["moved", "owner"]:
+                break
+            time.sleep(0.05)
+        assert roles == ["moved", "owner"]
+        owner = next(instance for instance in new if instance.status()["role"] == "owner")
+        assert owner.wait_owner()["epoch"] == 3
+        for instance in (first, *new):
+            if instance is not owner:
+                instance.stop()
+        time.sleep(0.2)
+    assert result.report.clean
+
+
+def test_two_first_instances_at_once_end_with_one_database(stack: Stack) -> None:
+    both = [stack.start("v1"), stack.start("v1")]
+    deadline = time.monotonic() + 20
+    roles: list[str] = []
+    while time.monotonic() < deadline and roles != ["moved", "owner"]:
+        roles = sorted(instance.status()["role"] for instance in both if instance.wait_for(bool))
+        time.sleep(0.05)
+    assert roles == ["moved", "owner"]
+    assert both[0].status()["lineage"] == both[1].status()["lineage"]
+
+
+def test_a_shell_program_is_waited_for_and_one_that_is_too_late_is_refused(
+    stack: Stack, first: Instance
+) -> None:
+    get(stack, "/")
+    insert = (
+        "$db = new PDO('sqlite:'.getenv('GATE_DATABASE'));"
+        "$db->exec(\"INSERT INTO note (nonce) VALUES ('begun')\"); sleep(1);"
+        "$db->exec(\"INSERT INTO note (nonce) VALUES ('ended')\");"
+    )
+    program = first.php(insert)
+    time.sleep(0.4)
+    second = stack.start("v2")
+    second.wait_owner()
+    assert program.wait(5) == 0
+    late = first.php("echo 'never';")
+    assert late.wait(5) == 75
+    assert late.stderr is not None
+    assert b"does not own the database (its role is moved)" in late.stderr.read()
+    first.stop()
+    assert get(stack, "/notes")[1] == "note begun\nnote ended\n"
+
+
+def test_a_killed_server_is_started_again(stack: Stack, first: Instance) -> None:
+    get(stack, "/")
+    found = os.popen(f"pgrep -P {first._gate_pid} php-fpm").read().split()
+    os.kill(int(found[0]), signal.SIGKILL)
+    first.wait_event("died")
+    time.sleep(0.5)
+    assert get(stack, "/")[0] == 200
+
+
+def test_a_restarted_moved_instance_relays_again(stack: Stack, first: Instance, load: LoadFactory) -> None:
+    second = stack.start("v2")
+    second.wait_owner()
+    first.kill()
+    first.start()
+    first.wait_for(lambda status: status["state"] == "relaying" and status["ready"])
+    with urllib.request.urlopen(f"{stack.url}/") as answer:
+        assert answer.headers["X-Release"] == "v2"
+    assert second.status()["role"] == "owner"
+
+
+def test_what_was_handed_over_can_be_recovered_by_hand(stack: Stack, first: Instance) -> None:
+    get(stack, "/slow?seconds=0&nonce=early")
+    second = stack.start("v2")
+    second.wait_owner()
+    second.remove()
+    assert first.gate("recover").returncode == 0
+    assert get(stack, "/notes")[1] == "note early\n"
+    get(stack, "/slow?seconds=0&nonce=later")
+    assert get(stack, "/notes")[1] == "note early\nnote later\n"
+
+
+def test_a_snapshot_can_be_saved_and_restored_in_place(stack: Stack, first: Instance) -> None:
+    get(stack, "/slow?seconds=0&nonce=saved")
+    saved = first.gate("snapshot", "-o", "-")
+    get(stack, "/slow?seconds=0&nonce=after")
+    lineage = first.status()["lineage"]
+    restored = first.gate("restore", "-", input=saved.stdout)
+    assert restored.returncode == 0, restored.stderr
+    assert get(stack, "/notes")[1] == "note saved\n"
+    assert first.status()["lineage"] != lineage
+    damaged = bytearray(saved.stdout)
+    damaged[-20000] ^= 1
+    refused = first.gate("restore", "-", input=bytes(damaged[: len(damaged) // 2]))
+    assert refused.returncode == 1
+    assert json.loads(refused.stderr)["error"] == "a snapshot cannot be used"
+    assert get(stack, "/notes")[1] == "note saved\n"
+
+
+def test_the_hook_ends_when_the_instance_owns_the_database_and_tells_why_it_does_not(
+    stack: Stack, first: Instance
+) -> None:
+    second = stack.start("v2")
+    assert second.gate("hook").returncode == 0
+    assert second.gate("ready").returncode == 0
+    third = stack.start("v3", SECOND_BROKEN="1")
+    hook = third.gate("hook")
+    assert hook.returncode == 1
+    assert json.loads(hook.stderr)["error"] == "the new release cannot serve"
+    assert third.gate("ready").returncode == 1
+    assert third.gate("live").returncode == 0
+
+
+def test_a_silent_instance_under_our_name_is_never_taken_for_none(stack: Stack) -> None:
+    stack.list_name("127.0.9.9")
+    instance = stack.start("v1")
+    time.sleep(1.5)
+    status = instance.status()
+    assert status["role"] == "fresh"
+    assert instance.events("waiting")[-1]["why"] == "127.0.9.9"
+    stack.unlist_name("127.0.9.9")
+    instance.wait_owner()
+
+
+def test_an_instance_that_cannot_find_itself_never_becomes_ready(stack: Stack) -> None:
+    instance = Instance(stack, 0, "v1")
+    stack.instances.append(instance)
+    instance.start()
+    stack.unlist_name(instance.address)
+    time.sleep(1)
+    assert not instance.status()["ready"]
+    stack.list_name(instance.address)
+    instance.wait_owner()
+
+
+def test_an_owner_refuses_what_is_not_asked_under_its_lease(stack: Stack, first: Instance) -> None:
+    for verb in ("pages", "complete"):
+        with pytest.raises(Refused, match="the lease is over"):
+            first.ask(verb, token="forged", sha256="")
+    assert first.status()["role"] == "owner"
