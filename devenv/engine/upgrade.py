@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -116,8 +117,12 @@ class _Course:
         return finish.receipt_of(self.both, began=self.began, snapshot=self.snapshot)
 
 
-async def upgrade(ctx: Context, release: str, *, writers: int = 0) -> None:
-    """Bring the stack to `release`. Cut off before the hand-over's completion it is undone, else finished."""
+async def upgrade(ctx: Context, to: str | None, *, writers: int = 0) -> None:
+    """Bring the stack to a release. Cut off before the hand-over's completion it is undone, else finished.
+
+    Without one it is the next by number.
+    """
+    release = to or next_release((await owner_of(ctx)).release)
     probing = Probing(ctx, writers) if writers else None
     course = _Course(ctx, release, probing)
     work = {
@@ -136,6 +141,18 @@ async def upgrade(ctx: Context, release: str, *, writers: int = 0) -> None:
     finally:
         if probing:
             await despite_cancel(probing.abandon())
+
+
+def next_release(current: str) -> str:
+    """v2 after v1. A UsageError where the name does not end in a number."""
+    found = re.fullmatch(r"(.*?)(\d+)", current)
+    if found is None:
+        raise UsageError(
+            f"which release comes after {current} is not known",
+            "its name does not end in a number",
+            "name one: devenv upgrade --to RELEASE",
+        )
+    return f"{found[1]}{int(found[2]) + 1}"
 
 
 async def rollback(ctx: Context, *, writers: int = 0) -> None:

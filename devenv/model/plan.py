@@ -58,6 +58,17 @@ def up() -> Plan:
     )
 
 
+def build(release: str) -> Plan:
+    return Plan(
+        "build",
+        (
+            Step("base", "base image"),
+            Step("build httpd", f"image httpd:{release}", after=("base",)),
+            Step("build php-fpm", f"image php-fpm:{release}", after=("base",)),
+        ),
+    )
+
+
 def upgrade(release: str) -> Plan:
     """Nothing is removed before its successor is proven to own the content."""
     return Plan(

@@ -1,0 +1,85 @@
+"""Answers in words, for a person; programs read the same ones as JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from devenv.model.events import Answer
+
+Data = Mapping[str, Any]
+Words = Callable[[Data], str]
+
+
+def in_words(answer: Answer) -> str:
+    """The text of an answer, without a last newline."""
+    show = _KINDS.get(answer.about)
+    return show(answer.data) if show else json.dumps(answer.data, indent=2, default=str)
+
+
+def _status(data: Data) -> str:
+    word = "serves" if data["serves"] else "does not serve"
+    lines = [f"{data['stack']} {word}  {data['url']}  release {data['release'] or '-'}"]
+    for one in data["instances"]:
+        gate = one["gate"] or {}
+        role = f"{gate['role']}, epoch {gate['epoch']}, {gate['state']}" if gate else ""
+        health = f" ({one['health']})" if one["health"] else ""
+        age = _age(time.time() - one["created"])
+        line = f"  {one['name']:24} {one['release']:8} {one['state']}{health:10} {age:>6}  {role}"
+        lines.append(line.rstrip())
+        if gate.get("failed"):
+            lines.append(f"    failed: {gate['failed']['error']}: {gate['failed']['why']}")
+    if data["problem"]:
+        lines.append(f"! {data['problem']}")
+    if data["next"]:
+        lines.append(f"  next: {data['next']}")
+    return "\n".join(lines)
+
+
+def _verify(data: Data) -> str:
+    width = max((len(name) for name in data["tables"]), default=5)
+    lines = [f"  {'table':{width}}  {'then':>8}  {'now':>8}"]
+    for name, table in data["tables"].items():
+        then = "-" if table["then"] is None else table["then"]
+        lines.append(f"  {name:{width}}  {then:>8}  {table['now']:>8}")
+    lines.append(f"{'✓ verified' if data['verified'] else '✗ NOT verified'}: {data['reason']}")
+    return "\n".join(lines)
+
+
+def _snapshots(data: Data) -> str:
+    if not data["snapshots"]:
+        return "no snapshots yet; to take one: devenv snapshot save"
+    return "\n".join(
+        f"{one['name']:56} {one['bytes']:>12,} bytes  {_age(time.time() - one['time'])} old"
+        for one in data["snapshots"]
+    )
+
+
+def _doctor(data: Data) -> str:
+    glyphs = {"ok": "✓", "warn": "!", "fail": "✗"}
+    lines = []
+    for check in data["checks"]:
+        lines.append(f"{glyphs[check['status']]} {check['name']:24} {check['reason']}")
+        if check["status"] != "ok" and check["mend"]:
+            lines.append(f"    mend: {check['mend']}")
+    return "\n".join(lines)
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"
+
+
+_KINDS: dict[str, Words] = {
+    "status": _status,
+    "verify": _verify,
+    "snapshots": _snapshots,
+    "doctor": _doctor,
+    "snapshot": lambda data: str(data["path"]),
+    "restore": lambda data: f"content of {data['path']} in {data['instance']}",
+    "path": lambda data: "\n".join(f"{name:8} {value}" for name, value in data.items()),
+}

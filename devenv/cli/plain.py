@@ -1,0 +1,130 @@
+"""The front end without a terminal interface: talk on stderr, answers on stdout."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+from typing import TextIO
+
+from devenv.cli.answers import in_words
+from devenv.model import events as e
+from devenv.model.receipt import from_json, words
+
+_GLYPHS = {"done": "✓", "failed": "✗", "skipped": "·", "cancelled": "○"}
+_COLOURS = {"✓": "32", "✗": "31", "!": "33", "·": "2", "○": "33", "▸": "36", "$": "2"}
+_SLOW = 1.0
+"""A step that takes longer is announced while it runs."""
+_READING = {"ps", "inspect", "version", "events", "logs", "info"}
+_ASKING = {"status", "events", "fingerprint"}
+
+
+class Plain:
+    """Lines as things happen; nothing moves, so it reads the same in a log."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        self._pending: dict[str, asyncio.TimerHandle] = {}
+        self._probe = ""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")
+
+    def __call__(self, event: e.Event) -> None:
+        match event:
+            case e.StepStarted():
+                self._announce(event)
+            case e.StepNoted():
+                self._say("▸", event.text, indent=4)
+            case e.StepEnded():
+                self._ended(event)
+            case e.BuildStage():
+                self._stage(event)
+            case e.CommandStarted():
+                if self._verbose or not _only_reads(event.argv):
+                    self._say("$", shlex.join(event.argv), indent=4)
+            case e.PhaseReached():
+                words_ = f"{event.ms:8.1f} ms  {event.side} {event.release}  {event.phase}  {_details(event)}"
+                self._say("▸", words_.rstrip(), indent=4)
+            case e.ProbeCounted():
+                self._counted(event)
+            case e.Notice():
+                self._say("!" if event.level == "warning" else "▸", event.text)
+            case e.ReceiptWritten():
+                self._print("\n".join(words(from_json(event.receipt))))
+                self._say("▸", f"receipt: {event.path}")
+            case e.Answer():
+                self._print(in_words(event))
+            case e.LogLine():
+                self._print(f"{event.source} | {event.text}")
+            case e.ActionFailed():
+                self._failed(event)
+            case e.ActionEnded():
+                self._over(event)
+            case e.StepWaiting() | e.CommandEnded() | e.InstancesSeen() | e.ActionStarted():
+                pass
+
+    def _announce(self, event: e.StepStarted) -> None:
+        loop = asyncio.get_running_loop()
+        self._pending[event.step] = loop.call_later(_SLOW, self._say, "▸", f"{event.title} …")
+
+    def _ended(self, event: e.StepEnded) -> None:
+        if pending := self._pending.pop(event.step, None):
+            pending.cancel()
+        self._say(_GLYPHS[event.result], f"{event.title:40} {event.seconds:6.1f} s  {event.note}".rstrip())
+
+    def _stage(self, event: e.BuildStage) -> None:
+        if event.state == "started" and not self._verbose:
+            return
+        took = "" if event.seconds is None else f"{event.seconds:6.1f} s  "
+        self._say("▸", f"{took}{event.service} {event.release}: {event.stage} {event.state}", indent=4)
+
+    def _counted(self, event: e.ProbeCounted) -> None:
+        counters = event.counters
+        said = f"probe: acknowledged {counters['acknowledged']}, failed {counters['failed']}"
+        # Often the same twice in a row while requests are held.
+        if said != self._probe:
+            self._probe = said
+            self._say("▸", said, indent=4)
+
+    def _failed(self, event: e.ActionFailed) -> None:
+        self._say("✗", event.what)
+        self._say(" ", f"why:  {event.why}")
+        self._say(" ", f"next: {event.next}")
+        for line in event.log_tail.splitlines():
+            self._say(" ", f"| {line}", indent=2)
+
+    def _over(self, event: e.ActionEnded) -> None:
+        if event.exit_code == 130:
+            self._say("○", f"{event.action} interrupted after {event.seconds:.1f} s")
+        if event.url:
+            self._say("✓", f"{event.action} took {event.seconds:.1f} s")
+            self._print(event.url)
+
+    def _say(self, glyph: str, text: str, indent: int = 0) -> None:
+        if self._colour and glyph in _COLOURS:
+            glyph = f"\033[{_COLOURS[glyph]}m{glyph}\033[0m"
+        _write(sys.stderr, f"{' ' * indent}{glyph} {text}")
+
+    def _print(self, text: str) -> None:
+        _write(sys.stdout, text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        # The pipe's reader or the terminal is gone; what runs goes on without it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _only_reads(argv: tuple[str, ...]) -> bool:
+    verbs = {word for word in argv[1:4] if not word.startswith("-")}
+    return bool(verbs & _READING) or ("gate" in argv and bool(_ASKING & set(argv)))
+
+
+def _details(event: e.PhaseReached) -> str:
+    simple = {key: value for key, value in event.details.items() if isinstance(value, str | int | float)}
+    return " ".join(f"{key}={value}" for key, value in simple.items())
