@@ -121,15 +121,12 @@ def install(path: Path, staging: Path, into: Path, folders: tuple[Path, ...]) ->
     staging.mkdir(parents=True)
     database.need_space(staging, description["bytes"])
     copy, archive = staging / "database.sqlite", staging / "travel.tar"
-    with tarfile.open(path) as tar:
-        for target in (copy, archive):
-            content = tar.extractfile(target.name)
-            if content is None:
-                raise _no_snapshot(path, f"it has no {target.name}")
-            with target.open("wb") as file:
-                shutil.copyfileobj(content, file, 1 << 20)
-                file.flush()
-                os.fsync(file.fileno())
+    try:
+        with tarfile.open(path) as tar:
+            for target in (copy, archive):
+                _extract(tar, target)
+    except (KeyError, tarfile.TarError) as error:
+        raise _no_snapshot(path, f"it is not whole: {error}") from error
     with copy.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != description["sha256"]:
             raise _no_snapshot(path, "its database is not the one that was saved: the SHA-256 differs")
@@ -142,6 +139,16 @@ def install(path: Path, staging: Path, into: Path, folders: tuple[Path, ...]) ->
     sync_folder(into.parent)
     shutil.rmtree(staging)
     return description
+
+
+def _extract(tar: tarfile.TarFile, target: Path) -> None:
+    content = tar.extractfile(target.name)
+    if content is None:
+        raise KeyError(f"no file {target.name}")
+    with target.open("wb") as file:
+        shutil.copyfileobj(content, file, 1 << 20)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _no_snapshot(path: Path, why: str) -> Problem:

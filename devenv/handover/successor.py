@@ -259,7 +259,8 @@ class Course:
                 return
             except Refused as refused:
                 problem = refused.as_problem()
-                if problem.final or time.monotonic() > deadline:
+                status, _ = await in_thread(peer.call, "status")
+                if problem.final or status["role"] != Role.OWNER or time.monotonic() > deadline:
                     raise problem from refused
                 if str(problem) != last:
                     last = str(problem)

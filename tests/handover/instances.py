@@ -77,8 +77,14 @@ class Instance:
     def _gate_pid(self) -> int:
         assert self.process is not None
         pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return int(children[0])
+        deadline = time.monotonic() + 5
+        while not (children := _children(pid)) and time.monotonic() < deadline:
+            time.sleep(0.01)  # unshare has not forked yet
+        return children[0]
+
+    def server_pid(self) -> int:
+        """Of the master of php-fpm."""
+        return _children(self._gate_pid)[0]
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self._gate_pid, number)
@@ -245,6 +251,10 @@ def stack(folder: Path) -> Iterator[Stack]:
         yield it
     finally:
         it.close()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _free_port() -> int:

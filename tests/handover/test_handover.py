@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import threading
 import time
 import urllib.request
@@ -20,6 +21,7 @@ from tests.handover.conftest import Load
 from tests.handover.instances import Instance, Stack
 
 from devenv.handover.wire import Refused
+from devenv.model.probe import ProbeReport
 
 LoadFactory = Callable[..., AbstractContextManager[Load]]
 
@@ -57,6 +59,21 @@ class InBackground(threading.Thread):
         return self.result
 
 
+def assert_clean(report: ProbeReport) -> None:
+    assert [f"{sample.failure} after {sample.seconds:.2f} s" for sample in report.failures] == []
+    assert (report.lost, report.duplicated, report.uncounted) == ((), (), None)
+
+
+def wait_for_roles(instances: list[Instance]) -> list[str]:
+    """Until one of two has moved."""
+    deadline = time.monotonic() + 30
+    roles: list[str] = []
+    while time.monotonic() < deadline and "moved" not in roles:
+        roles = sorted(instance.wait_for(bool)["role"] for instance in instances)
+        time.sleep(0.05)
+    return roles
+
+
 @pytest.fixture
 def first(stack: Stack) -> Instance:
     instance = stack.start("v1")
@@ -76,8 +93,11 @@ def test_no_write_is_lost_and_no_request_fails_back_and_forth_under_load(
     with load() as result:
         for release in ("v2", "v1", "v2", "v1"):
             time.sleep(0.3)
-            owner = stack.upgrade(owner, release)
-        time.sleep(0.5)
+            old, owner = owner, stack.start(release)
+            owner.wait_owner()
+            time.sleep(0.2)  # while both are there, the old one relays
+            old.stop()
+        time.sleep(0.3)
     report = result.report
     assert (report.failures, report.lost, report.duplicated) == ([], (), ())
     for old, new in zip(stack.instances, stack.instances[1:], strict=False):
@@ -92,9 +112,7 @@ def test_no_write_is_lost_and_no_request_fails_back_and_forth_under_load(
 
 
 def test_the_fingerprint_of_the_old_one_is_that_of_the_new_one(stack: Stack, first: Instance) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", stack.port)
-    connection.request("POST", "/write", "nonce=one", {"Content-Type": "application/x-www-form-urlencoded"})
-    assert connection.getresponse().status == 201
+    get(stack, "/slow?seconds=0&nonce=one")
     before = json.loads(first.gate("fingerprint").stdout)
     second = stack.start("v2")
     second.wait_owner()
@@ -120,7 +138,8 @@ def test_uploads_streams_and_slow_clients_pass_through_it_unharmed(stack: Stack,
         for start in range(0, len(body), 5 << 20):
             connection.send(body[start : start + (5 << 20)])
             time.sleep(pause)
-        return connection.getresponse().read().decode()
+        with closing(connection):
+            return connection.getresponse().read().decode()
 
     at_work = [
         InBackground(lambda: upload(0.02)),
@@ -159,7 +178,7 @@ def test_requests_that_do_not_end_are_named_and_nobody_waits_for_them(stack: Sta
     for asker in askers:
         asker.wait()
     assert failed["error"] == "requests do not end"
-    assert "/slow?seconds=1" in failed["why"]
+    assert "seconds=1&nonce=x" in failed["why"]
     assert first.status()["state"] == "open"
     assert len(first.events("reopened")) == 3
 
@@ -171,7 +190,7 @@ def test_a_release_that_cannot_serve_changes_nothing(stack: Stack, first: Instan
         second.stop()
     assert failed["error"] == "the new release cannot serve"
     assert "this release is broken" in failed["why"]
-    assert result.report.clean
+    assert_clean(result.report)
     assert first.events("closing") == []
 
 
@@ -196,16 +215,16 @@ def test_a_full_disk_fails_the_new_instance_and_leaves_the_old_one_serving(
     with load() as result:
         second = Instance(stack, len(stack.instances), "v2")
         stack.instances.append(second)
-        os.system(f"mount -t tmpfs -o size=20m tmpfs {second.data}")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", second.data], check=True)
         try:
             (second.data / "uploads").mkdir()
             second.start()
             failed = second.wait_failed()
             second.stop()
         finally:
-            os.system(f"umount {second.data}")
+            subprocess.run(["umount", second.data], check=True)
     assert failed["error"] == "the disk of the new instance is full"
-    assert result.report.clean
+    assert_clean(result.report)
 
 
 BEFORE_MOVED = ["found", "copy", "checked", "warmed", "lease", "leased", "pages", "verified", "installed"]
@@ -223,7 +242,7 @@ def test_a_successor_killed_before_completion_costs_no_request(
         second.remove()
         time.sleep(0.2)
         third = stack.upgrade(first, "v2")
-    assert result.report.clean
+    assert_clean(result.report)
     assert third.status()["epoch"] == 2
 
 
@@ -279,6 +298,7 @@ def test_a_sole_owner_saves_a_snapshot_and_the_next_start_restores_it(stack: Sta
 
 
 def test_a_retired_owner_does_not_wait_for_anybody(stack: Stack, first: Instance) -> None:
+    get(stack, "/")
     first.ask("retire")
     started = time.monotonic()
     first.stop()
@@ -295,7 +315,7 @@ def test_an_ending_owner_waits_for_the_successor_that_comes(
         second.wait_owner()
         first.stop()
         time.sleep(0.2)
-    assert result.report.clean
+    assert_clean(result.report)
     assert list(stack.snapshots.iterdir()) == []
 
 
@@ -308,7 +328,7 @@ def test_an_ending_successor_hands_back_to_the_one_it_came_from(
         time.sleep(0.3)
         second.stop()
         time.sleep(0.3)
-    assert result.report.clean
+    assert_clean(result.report)
     status = first.status()
     assert (status["role"], status["state"], status["epoch"]) == ("owner", "open", 3)
 
@@ -322,7 +342,7 @@ def test_a_successor_that_is_ended_in_the_middle_leaves_the_old_one_serving(
         second.wait_event(phase)
         second.stop()
         time.sleep(0.2)
-    assert result.report.clean
+    assert_clean(result.report)
     # Whichever way the race with its end went, the old one has the content, and serves.
     assert first.status()["role"] == "owner"
 
@@ -330,30 +350,19 @@ def test_a_successor_that_is_ended_in_the_middle_leaves_the_old_one_serving(
 def test_two_successors_at_once_end_with_one_owner(stack: Stack, first: Instance, load: LoadFactory) -> None:
     with load() as result:
         new = [stack.start("v2"), stack.start("v3")]
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            roles = sorted(instance.status()["role"] for instance in new)
-            if roles == ["moved", "owner"]:
-                break
-            time.sleep(0.05)
-        assert roles == ["moved", "owner"]
+        assert wait_for_roles(new) == ["moved", "owner"]
         owner = next(instance for instance in new if instance.status()["role"] == "owner")
         assert owner.wait_owner()["epoch"] == 3
         for instance in (first, *new):
             if instance is not owner:
                 instance.stop()
         time.sleep(0.2)
-    assert result.report.clean
+    assert_clean(result.report)
 
 
 def test_two_first_instances_at_once_end_with_one_database(stack: Stack) -> None:
     both = [stack.start("v1"), stack.start("v1")]
-    deadline = time.monotonic() + 20
-    roles: list[str] = []
-    while time.monotonic() < deadline and roles != ["moved", "owner"]:
-        roles = sorted(instance.status()["role"] for instance in both if instance.wait_for(bool))
-        time.sleep(0.05)
-    assert roles == ["moved", "owner"]
+    assert wait_for_roles(both) == ["moved", "owner"]
     assert both[0].status()["lineage"] == both[1].status()["lineage"]
 
 
@@ -366,23 +375,22 @@ def test_a_shell_program_is_waited_for_and_one_that_is_too_late_is_refused(
         "$db->exec(\"INSERT INTO note (nonce) VALUES ('begun')\"); sleep(1);"
         "$db->exec(\"INSERT INTO note (nonce) VALUES ('ended')\");"
     )
-    program = first.php(insert)
-    time.sleep(0.4)
-    second = stack.start("v2")
-    second.wait_owner()
-    assert program.wait(5) == 0
-    late = first.php("echo 'never';")
-    assert late.wait(5) == 75
-    assert late.stderr is not None
-    assert b"does not own the database (its role is moved)" in late.stderr.read()
+    with first.php(insert) as program:
+        time.sleep(0.4)
+        second = stack.start("v2")
+        second.wait_owner()
+    assert program.returncode == 0
+    with first.php("echo 'never';") as late:
+        _, refusal = late.communicate(timeout=5)
+    assert late.returncode == 75
+    assert b"does not own the database (its role is moved)" in refusal
     first.stop()
     assert get(stack, "/notes")[1] == "note begun\nnote ended\n"
 
 
 def test_a_killed_server_is_started_again(stack: Stack, first: Instance) -> None:
     get(stack, "/")
-    found = os.popen(f"pgrep -P {first._gate_pid} php-fpm").read().split()
-    os.kill(int(found[0]), signal.SIGKILL)
+    os.kill(first.server_pid(), signal.SIGKILL)
     first.wait_event("died")
     time.sleep(0.5)
     assert get(stack, "/")[0] == 200
