@@ -105,5 +105,5 @@ class Store:
 
 
 def _stamp(moment: float) -> str:
-    """Sorts by time, to the millisecond, so that no two collide."""
-    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(moment)) + f".{int(moment * 1000) % 1000:03d}"
+    """Sorts by time, to the microsecond, so that no two collide."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(moment)) + f".{int(moment * 1e6) % 1_000_000:06d}"

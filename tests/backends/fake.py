@@ -1,0 +1,269 @@
+"""A backend in memory. It keeps the promises of the protocol, records each call, and fails where told to."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from devenv.errors import DevenvError
+from devenv.model.events import LogLine
+from devenv.model.instance import Gate, Instance
+
+Content = dict[str, list[str]]
+
+
+@dataclass
+class Container:
+    id: str
+    name: str
+    service: str
+    release: str
+    state: str = "running"
+    role: str = "fresh"
+    epoch: int = 0
+    lineage: str | None = None
+    content: Content = field(default_factory=dict)
+    restored: dict[str, Any] | None = None
+    failed: dict[str, Any] | None = None
+    answers: bool = True
+    journal: list[dict[str, Any]] = field(default_factory=list)
+    created: float = field(default_factory=time.time)
+    retired: bool = False
+
+    def say(self, side: str, phase: str, **details: Any) -> None:
+        event = {"time": time.time(), "uid": self.id, "release": self.release, "side": side, "phase": phase}
+        self.journal.append({**event, **details})
+
+
+class FakeBackend:
+    def __init__(self) -> None:
+        self.containers: list[Container] = []
+        self.settings: dict[str, str] = {}
+        self.volume: list[tuple[str, Content]] = []
+        self.built = {"v1", "v2"}
+        self.calls: list[str] = []
+        self.fail: dict[str, DevenvError] = {}
+        """The error that a call ends with, by its name."""
+        self.pause: dict[str, asyncio.Event] = {}
+        """`start_beside` waits at a named phase until its event is set: `leased`, `completed`."""
+        self.reached = asyncio.Event()
+        """Set when such a phase is reached."""
+        self.corrupt = False
+        """The copy on the way to a successor changes."""
+        self._numbers = itertools.count(1)
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if error := self.fail.get(name):
+            raise error
+
+    def of(self, instance: Instance) -> Container:
+        for one in self.containers:
+            if one.id == instance.id:
+                return one
+        raise DevenvError(f"there is no container {instance.name}", "it is gone", "see: devenv status")
+
+    def add(self, service: str, release: str, **values: Any) -> Container:
+        number = next(self._numbers)
+        made = Container(f"id{number}", f"devenv-{service}-{number}", service, release, **values)
+        self.containers.append(made)
+        return made
+
+    @property
+    def owner(self) -> Container:
+        return next(one for one in self.containers if one.role == "owner" and one.state == "running")
+
+    async def check(self) -> None:
+        self._called("check")
+
+    async def instances(self) -> list[Instance]:
+        self._called("instances")
+        return [self._instance(one) for one in self.containers]
+
+    def _instance(self, one: Container) -> Instance:
+        gate = self._gate(one) if one.service == "php-fpm" and one.answers else None
+        return Instance(
+            one.id, one.name, one.service, f"{one.service}:{one.release}", f"sha256:{one.release}",
+            one.created, one.state, "healthy", gate,
+        )  # fmt: skip
+
+    def _gate(self, one: Container) -> Gate:
+        states = {"owner": "open", "moved": "relaying", "incoming": "incoming", "fresh": "starting"}
+        state = states[one.role] if one.state == "running" else "stopped"
+        ready = one.role in ("owner", "moved") and one.state == "running"
+        return Gate(
+            one.id, one.release, one.role, one.epoch, one.lineage, state, ready,
+            restored=one.restored, failed=one.failed,
+        )  # fmt: skip
+
+    async def gate(self, instance: Instance) -> Gate | None:
+        one = self.of(instance)
+        return self._gate(one) if one.answers else None
+
+    def releases(self) -> dict[str, str]:
+        return dict(self.settings)
+
+    def prepare(self, releases: Mapping[str, str]) -> bool:
+        before = dict(self.settings)
+        self.settings.update(releases)
+        return self.settings != before
+
+    async def images(self, release: str) -> dict[str, str]:
+        return {name: f"sha256:{release}" for name in ("httpd", "php-fpm") if release in self.built}
+
+    async def start(self, *, replace: str | None = None) -> None:
+        self._called("start")
+        for service in ("httpd", "php-fpm"):
+            stopped = [one for one in self.containers if one.service == service and one.state != "running"]
+            for one in stopped:
+                one.state = "running"
+            if not any(one.service == service for one in self.containers):
+                made = self.add(service, self.settings[service])
+                if service == "php-fpm":
+                    self._begin(made)
+
+    def _begin(self, made: Container) -> None:
+        made.role, made.epoch = "owner", 1
+        if self.volume:
+            name, content = self.volume[-1]
+            made.lineage, made.content = "born", {table: list(rows) for table, rows in content.items()}
+            made.restored = {"file": name, "time": "2026-01-01T00:00:00Z"}
+            made.say("content", "restored", file=name)
+        else:
+            made.lineage, made.content = "born", {"post": ["first"]}
+            made.say("content", "initialised")
+
+    async def start_beside(self, release: str, seen: Callable[[Instance], None]) -> None:
+        self._called("start_beside")
+        old = next((one for one in self.containers if one.role == "owner" and one.state == "running"), None)
+        made = self.add("php-fpm", release, role="incoming")
+        seen(self._instance(made))
+        made.say("successor", "discover")
+        assert old is not None
+        await self._reach("leased")
+        if error := self.fail.get("hook"):
+            made.failed = {"error": error.what, "why": error.why, "next": error.next_step}
+            raise error
+        self._complete(old, made)
+        await self._reach("completed")
+        made.say("successor", "fingerprint", fingerprint=_fingerprint(made.content))
+
+    def _complete(self, old: Container, made: Container) -> None:
+        old.say("owner", "closing")
+        made.content = {table: list(rows) for table, rows in old.content.items()}
+        if self.corrupt:
+            made.content["post"] = made.content["post"][:-1]
+        old.role, made.role = "moved", "owner"
+        made.epoch, made.lineage = old.epoch + 1, old.lineage
+        old.say("owner", "moved")
+        made.say("successor", "opened")
+
+    async def _reach(self, phase: str) -> None:
+        if gate := self.pause.get(phase):
+            self.reached.set()
+            await gate.wait()
+
+    async def revive(self, instance: Instance) -> None:
+        self._called("revive")
+        self.of(instance).state = "running"
+
+    async def hook(self, instance: Instance) -> None:
+        self._called("hook")
+        made = self.of(instance)
+        old = next((one for one in self.containers if one.role == "moved"), None)
+        if old is None:
+            self._begin(made)
+        else:
+            made.content, made.role = dict(old.content), "owner"
+            made.epoch, made.lineage = old.epoch + 1, old.lineage
+            made.say("successor", "opened")
+            made.say("successor", "fingerprint", fingerprint=_fingerprint(made.content))
+
+    async def gate_events(
+        self, instance: Instance, *, follow: bool
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        one, told = self.of(instance), 0
+        while True:
+            while told < len(one.journal):
+                yield one.journal[told]
+                told += 1
+            if not follow:
+                return
+            await asyncio.sleep(0.005)
+            if one.role == "owner" and one.epoch > 1 and one.journal[-1]["phase"] == "opened":
+                one.say("successor", "fingerprint", fingerprint=_fingerprint(one.content))
+
+    async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
+        return _fingerprint(self.of(instance).content)
+
+    async def snapshot(self, instance: Instance, into: Path) -> Mapping[str, Any]:
+        self._called("snapshot")
+        one = self.of(instance)
+        into.write_text(json.dumps(one.content))
+        return {"bytes": into.stat().st_size, "epoch": one.epoch, "lineage": one.lineage}
+
+    async def restore(self, instance: Instance, file: Path) -> None:
+        self._called("restore")
+        self.of(instance).content = json.loads(file.read_text())
+
+    async def retire(self, instance: Instance) -> None:
+        self._called("retire")
+        self.of(instance).retired = True
+
+    async def recover(self, instance: Instance) -> Mapping[str, Any]:
+        one = self.of(instance)
+        one.role, one.epoch = "owner", one.epoch + 1
+        return {"uid": one.id, "role": one.role}
+
+    async def stop(self) -> None:
+        self._called("stop")
+        for one in self.containers:
+            self._stop(one)
+
+    def _stop(self, one: Container) -> None:
+        if one.state == "running" and one.role == "owner" and "unsaved" not in self.fail:
+            name = f"snapshot-{len(self.volume) + 1}.tar"
+            self.volume.append((name, one.content))
+            one.say("content", "snapshot", file=name)
+        one.state = "exited"
+
+    async def last_snapshot(self, instance: Instance, into: Path) -> bool:
+        saved = [event for event in self.of(instance).journal if event["phase"] == "snapshot"]
+        if saved:
+            into.write_text(json.dumps(self.of(instance).content))
+        return bool(saved)
+
+    async def stop_one(self, instance: Instance) -> None:
+        self._called("stop_one")
+        self._stop(self.of(instance))
+
+    async def remove_one(self, instance: Instance) -> None:
+        self._called("remove_one")
+        self.containers.remove(self.of(instance))
+
+    async def remove_all(self, *, content: bool) -> None:
+        self._called("remove_all")
+        self.containers.clear()
+        if content:
+            self.volume.clear()
+
+    async def logs(
+        self, service: str | None, *, follow: bool, tail: int | None, since: str | None
+    ) -> AsyncGenerator[LogLine, None]:
+        for one in self.containers:
+            if service in (None, one.service):
+                yield LogLine(one.name, "ready")
+
+    async def log_tail(self, instance: Instance, lines: int = 20) -> str:
+        return "the last line"
+
+
+def _fingerprint(content: Content) -> Mapping[str, Any]:
+    tables = {name: {"rows": len(rows), "hash": repr(rows)} for name, rows in content.items()}
+    return {"format": 1, "tables": tables, "total": repr(sorted(content.items())), "seconds": 0.0}

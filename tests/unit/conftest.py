@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from devenv.engine.context import Context
+from devenv.engine.store import Store
+from devenv.model.events import Emit, Event
+from devenv.model.stack import Stack
+from tests.backends.fake import FakeBackend
+
+
+class FakeImages:
+    """Builds nothing, remembers what was asked for."""
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self._backend = backend
+        self.asked: list[str] = []
+
+    async def ensure_base(self, emit: Emit) -> bool:
+        return False
+
+    async def build(self, service: str, release: str, emit: Emit) -> bool:
+        self.asked.append(f"{service}:{release}")
+        return False
+
+
+class Told(list[Event]):
+    """The events that were emitted."""
+
+    def of(self, kind: type) -> list[Event]:
+        return [event for event in self if isinstance(event, kind)]
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def ctx(backend: FakeBackend, told: Told, tmp_path: Path) -> Context:
+    emit: Callable[[Event], None] = told.append
+    return Context(Stack(), backend, FakeImages(backend), Store(tmp_path / "state"), emit)

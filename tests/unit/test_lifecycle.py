@@ -1,0 +1,141 @@
+"""Up, down and reset against the fake backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devenv.engine import content
+from devenv.engine.context import Context
+from devenv.engine.lifecycle import down, reset, up
+from devenv.engine.store import KEPT, Store
+from devenv.errors import DevenvError
+from devenv.model.events import Answer, Notice
+from tests.backends.fake import FakeBackend
+from tests.unit.conftest import Told
+
+
+async def test_up_starts_everything_and_tells_where_the_content_comes_from(
+    ctx: Context, backend: FakeBackend, told: Told
+) -> None:
+    await up(ctx)
+    assert [one.service for one in backend.containers] == ["httpd", "php-fpm"]
+    assert any("a new database" in notice.text for notice in told.of(Notice))  # type: ignore[attr-defined]
+
+
+async def test_up_again_changes_nothing(ctx: Context, backend: FakeBackend) -> None:
+    await up(ctx)
+    before = [one.id for one in backend.containers]
+    await up(ctx)
+    assert [one.id for one in backend.containers] == before
+
+
+async def test_down_saves_the_content_and_up_restores_it(
+    ctx: Context, backend: FakeBackend, told: Told
+) -> None:
+    await up(ctx)
+    backend.owner.content["post"].append("kept")
+    await down(ctx)
+    assert backend.containers == []
+    assert [saved.reason for saved in ctx.store.snapshots()] == ["down"]
+    await up(ctx)
+    assert backend.owner.content["post"][-1] == "kept"
+    assert any("restored from the snapshot" in notice.text for notice in told.of(Notice))  # type: ignore[attr-defined]
+
+
+async def test_down_keeps_the_container_whose_content_was_not_saved(
+    ctx: Context, backend: FakeBackend
+) -> None:
+    await up(ctx)
+    backend.fail["unsaved"] = DevenvError("", "", "")
+    with pytest.raises(DevenvError, match="without saving"):
+        await down(ctx)
+    assert "remove_all" not in backend.calls
+    assert any(one.role == "owner" for one in backend.containers)
+
+
+async def test_down_with_nothing_there_is_no_error(ctx: Context, backend: FakeBackend) -> None:
+    await down(ctx)
+    assert "stop" not in backend.calls
+
+
+async def test_down_starts_an_owner_that_was_not_running_to_save_its_content(
+    ctx: Context, backend: FakeBackend
+) -> None:
+    await up(ctx)
+    backend.owner.state = "exited"
+    await down(ctx)
+    assert backend.volume
+
+
+async def test_reset_forgets_the_content_and_keeps_a_last_snapshot(
+    ctx: Context, backend: FakeBackend
+) -> None:
+    await up(ctx)
+    backend.owner.content["post"].append("gone")
+    await reset(ctx)
+    await up(ctx)
+    assert backend.owner.content == {"post": ["first"]}
+    assert [saved.reason for saved in ctx.store.snapshots()] == ["before-reset"]
+
+
+async def test_reset_works_on_a_broken_stack(ctx: Context, backend: FakeBackend) -> None:
+    await up(ctx)
+    backend.fail["snapshot"] = DevenvError("no snapshot", "corrupt", "none")
+    await reset(ctx)
+    assert backend.containers == []
+
+
+async def test_an_instance_that_never_answers_is_an_error_with_its_log(
+    ctx: Context, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devenv.engine.settle._ANSWER", 0.0)
+    await up(ctx)
+    backend.owner.answers = False
+    with pytest.raises(DevenvError, match="does not answer") as silent:
+        await up(ctx)
+    assert silent.value.log_tail == "the last line"
+
+
+async def test_status_tells_without_touching(ctx: Context, backend: FakeBackend, told: Told) -> None:
+    assert await content.status(ctx) == 1
+    await up(ctx)
+    backend.calls.clear()
+    assert await content.status(ctx) == 0
+    assert backend.calls == ["instances"]
+    [_, now] = told.of(Answer)
+    assert isinstance(now, Answer)
+    assert now.data["serves"]
+    assert now.data["release"] == "v1"
+
+
+async def test_a_restored_snapshot_replaces_the_content_and_saves_it_first(
+    ctx: Context, backend: FakeBackend
+) -> None:
+    await up(ctx)
+    await content.save(ctx)
+    backend.owner.content["post"].append("later")
+    await content.restore(ctx, content.find_snapshot(ctx, "latest"))
+    assert backend.owner.content == {"post": ["first"]}
+    assert [saved.reason for saved in ctx.store.snapshots()] == ["saved", "before-restore"]
+
+
+def test_only_automatic_snapshots_are_pruned(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.new_snapshot("saved", "v1").touch()
+    folder = tmp_path / "snapshots"
+    for number in range(KEPT + 3):
+        (folder / f"2026{number:04}_down_v1.tar").touch()
+    store.prune()
+    kept = store.snapshots()
+    assert len(kept) == KEPT + 1
+    assert [saved.reason for saved in kept].count("saved") == 1
+
+
+def test_two_actions_at_once_are_refused_and_the_second_names_the_first(tmp_path: Path) -> None:
+    first, second = Store(tmp_path), Store(tmp_path)
+    with first.locked("upgrade"), pytest.raises(DevenvError, match="devenv upgrade"), second.locked("up"):
+        pass
+    with second.locked("up"):
+        pass

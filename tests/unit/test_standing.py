@@ -1,0 +1,121 @@
+"""Who owns the content: every mixture of instances leads to one owner, or nothing is touched."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devenv.model.instance import Gate, Instance
+from devenv.model.standing import standing
+
+
+def instance(
+    name: str, role: str | None, epoch: int = 1, *, lineage: str | None = "born", state: str = "running"
+) -> Instance:
+    gate = None
+    if role is not None:
+        known = None if role == "fresh" else lineage
+        gate = Gate(name, "v1", role, epoch, known, "open", role in ("owner", "moved"))
+    return Instance(name, name, "php-fpm", "php-fpm:v1", "sha256:1", 0.0, state, "", gate)
+
+
+def test_nothing_is_tidy() -> None:
+    assert standing([]).tidy
+    assert standing([]).owner is None
+
+
+def test_one_owner_is_tidy() -> None:
+    assert standing([one := instance("a", "owner")]).owner is one
+    assert standing([one]).tidy
+
+
+def test_after_a_completed_hand_over_the_moved_one_goes() -> None:
+    old, new = instance("a", "moved", 1), instance("b", "owner", 2)
+    assert standing([old, new]).moved == (old,)
+    assert standing([old, new]).owner is new
+
+
+def test_before_completion_the_new_one_goes() -> None:
+    old, new = instance("a", "owner", 1), instance("b", "incoming", 0)
+    assert standing([old, new]).discard == (new,)
+
+
+def test_between_completion_and_opening_nothing_goes_and_the_new_one_goes_on() -> None:
+    found = standing([instance("a", "moved", 1), new := instance("b", "incoming", 0)])
+    assert found.resume is new
+    assert not found.moved
+    assert not found.discard
+
+
+def test_an_owner_that_was_restarted_over_is_past() -> None:
+    past, now = instance("a", "owner", 1), instance("b", "owner", 2)
+    assert standing([past, now]).moved == (past,)
+
+
+def test_a_stopped_owner_is_started_again() -> None:
+    assert standing([one := instance("a", "owner", state="exited")]).revive is one
+
+
+def test_content_that_went_to_an_instance_which_is_gone_is_not_touched() -> None:
+    found = standing([instance("a", "moved", 1)])
+    assert "is gone" in found.problem
+    assert "recover" in found.next_step
+
+
+def test_an_owner_older_than_what_is_known_is_not_trusted() -> None:
+    found = standing([instance("a", "owner", 1), instance("b", "moved", 2)])
+    assert found.problem
+    assert not found.moved
+
+
+def test_owners_of_different_origin_are_a_problem() -> None:
+    found = standing([instance("a", "owner", 1), instance("b", "owner", 3, lineage="other")])
+    assert "different origin" in found.problem
+
+
+def test_two_owners_of_one_epoch_are_a_problem() -> None:
+    assert "same epoch" in standing([instance("a", "owner", 2), instance("b", "owner", 2)]).problem
+
+
+def test_a_silent_gate_makes_it_untidy() -> None:
+    assert not standing([instance("a", "owner"), instance("b", None)]).tidy
+
+
+SETS = st.lists(
+    st.builds(
+        instance,
+        st.text("abcdef", min_size=1, max_size=3),
+        st.sampled_from(["owner", "moved", "incoming", "fresh", None]),
+        st.integers(0, 3),
+        lineage=st.sampled_from(["born", "other"]),
+        state=st.sampled_from(["running", "exited", "created"]),
+    ),
+    max_size=4,
+    unique_by=lambda one: one.name,
+)
+
+
+@given(SETS)
+def test_content_without_a_living_owner_is_never_removed(instances: list[Instance]) -> None:
+    """Whatever the mixture: what may hold the only copy goes only beside a running owner of a later epoch."""
+    found = standing(instances)
+    going = {*found.moved, *found.discard}
+    holders = [one for one in going if one.gate and one.gate.role in ("owner", "moved")]
+    if found.problem:
+        assert not going
+        assert found.next_step
+    for one in holders:
+        assert found.owner is not None
+        assert found.owner.running
+        assert found.owner.gate is not None
+        assert one.gate is not None
+        assert found.owner not in going
+        assert found.owner.gate.epoch >= one.gate.epoch
+
+
+@given(SETS)
+def test_an_untidy_set_has_something_to_do_or_says_why_not(instances: list[Instance]) -> None:
+    found = standing(instances)
+    if not found.tidy:
+        to_do = found.revive, found.resume, found.moved, found.discard, found.unknown, found.problem
+        assert any(to_do)
