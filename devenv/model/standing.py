@@ -65,6 +65,13 @@ def standing(instances: Sequence[Instance]) -> Standing:
                 problem=f"{_names(later)} knows a later owner than {owner.name}, which is not there",
                 next_step=_RECOVER,
             )
+        strangers = [one for one, other in known if other.role == "moved" and other.lineage != gate.lineage]
+        if strangers:
+            return Standing(
+                unknown=unknown,
+                problem=f"{_names(strangers)} handed on another database than the one {owner.name} owns",
+                next_step=f"{_SAVE}, then stop and remove the one you do not want",
+            )
         past = [one for one, _ in owners[1:]]
         if not owner.running:
             return Standing(revive=owner, unknown=unknown)

@@ -73,6 +73,11 @@ def test_owners_of_different_origin_are_a_problem() -> None:
     assert "different origin" in found.problem
 
 
+def test_a_database_that_went_elsewhere_is_not_removed_for_another_one() -> None:
+    found = standing([instance("a", "moved", 1), instance("b", "owner", 2, lineage="other")])
+    assert "another database" in found.problem
+
+
 def test_two_owners_of_one_epoch_are_a_problem() -> None:
     assert "same epoch" in standing([instance("a", "owner", 2), instance("b", "owner", 2)]).problem
 
