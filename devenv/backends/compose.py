@@ -24,6 +24,7 @@ from devenv.tools import docker, process
 
 GRACE = 180
 """`stop_grace_period` of compose.yaml: a stop is a hand-over or a snapshot, never cut short by us."""
+_SNAPSHOT = ("content", "snapshot")
 _FOLLOW = "600"
 """A journal is followed so many seconds at most: docker leaves the follower behind when we go."""
 
@@ -137,17 +138,16 @@ class Compose:
         self, instance: Instance, *, follow: bool
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         if not instance.running:
-            raw = await self._read(instance, self._record / "events.jsonl")
-            for text in (raw or b"").decode(errors="replace").splitlines():
-                yield json.loads(text)
+            for event in await self._journal(instance):
+                yield event
             return
         argv = ["docker", "exec", instance.id, "gate", "events"]
         if follow:
             argv[3:] = ["timeout", _FOLLOW, "gate", "events", "--follow"]
         async with aclosing(process.stream(argv, check=False)) as lines:
             async for line in lines:
-                if line.stream == "stdout" and line.text.startswith("{"):
-                    yield json.loads(line.text)
+                if line.stream == "stdout" and (event := _event(line.text)):
+                    yield event
 
     async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
         return await self._ask(instance, "fingerprint", timeout=600)
@@ -181,11 +181,8 @@ class Compose:
             await process.run([*self._compose, "stop"], timeout=GRACE + 30)
 
     async def last_snapshot(self, instance: Instance, into: Path) -> bool:
-        saved = [
-            event["file"]
-            async for event in self.gate_events(instance, follow=False)
-            if (event["side"], event["phase"]) == ("content", "snapshot")
-        ]
+        journal = await self._journal(instance)
+        saved = [event["file"] for event in journal if (event["side"], event["phase"]) == _SNAPSHOT]
         if not saved:
             return False
         part = into.with_name(f"{into.name}.part")
@@ -270,6 +267,11 @@ class Compose:
             raise
         return answer
 
+    async def _journal(self, instance: Instance) -> list[Mapping[str, Any]]:
+        raw = await self._read(instance, self._record / "events.jsonl")
+        lines = (raw or b"").decode(errors="replace").splitlines()
+        return [event for text in lines if (event := _event(text))]
+
     async def _read(self, instance: Instance, path: Path) -> bytes | None:
         """A file of a container, running or not; None where there is none."""
         copied = await docker.read_file(instance.id, str(path))
@@ -278,6 +280,16 @@ class Compose:
         with tarfile.open(fileobj=io.BytesIO(copied)) as tar:
             content = tar.extractfile(tar.getmembers()[0])
             return content.read() if content else None
+
+
+def _event(text: str) -> Mapping[str, Any] | None:
+    """One line of a journal; None for what a crash cut off, or another release writes otherwise."""
+    try:
+        event = json.loads(text)
+    except ValueError:
+        return None
+    whole = isinstance(event, dict) and {"uid", "side", "phase"} <= event.keys()
+    return event if whole and isinstance(event.get("time"), int | float) else None
 
 
 def _release_key(service: str) -> str:

@@ -16,6 +16,8 @@ _GLYPHS = {"done": "✓", "failed": "✗", "skipped": "·", "cancelled": "○"}
 _COLOURS = {"✓": "32", "✗": "31", "!": "33", "·": "2", "○": "33", "▸": "36", "$": "2"}
 _SLOW = 1.0
 """A step that takes longer is announced while it runs."""
+_COUNTS = 2.0
+"""Seconds between two lines of the probe."""
 _READING = {"ps", "inspect", "version", "events", "logs", "info"}
 _ASKING = {"status", "events", "fingerprint"}
 
@@ -27,7 +29,7 @@ class Plain:
         self._verbose = verbose
         self._colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         self._pending: dict[str, asyncio.TimerHandle] = {}
-        self._probe = ""
+        self._counted_at = 0.0
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")
@@ -83,11 +85,10 @@ class Plain:
 
     def _counted(self, event: e.ProbeCounted) -> None:
         counters = event.counters
-        said = f"probe: acknowledged {counters['acknowledged']}, failed {counters['failed']}"
-        # Often the same twice in a row while requests are held.
-        if said != self._probe:
-            self._probe = said
-            self._say("▸", said, indent=4)
+        if event.time - self._counted_at >= _COUNTS or "lost" in counters:
+            self._counted_at = event.time
+            words_ = f"probe: acknowledged {counters['acknowledged']}, failed {counters['failed']}"
+            self._say("▸", words_, indent=4)
 
     def _failed(self, event: e.ActionFailed) -> None:
         self._say("✗", event.what)
@@ -122,6 +123,8 @@ def _write(stream: TextIO, text: str) -> None:
 
 def _only_reads(argv: tuple[str, ...]) -> bool:
     verbs = {word for word in argv[1:4] if not word.startswith("-")}
+    if argv[1] == "cp" and argv[-1] == "-":
+        return True
     return bool(verbs & _READING) or ("gate" in argv and bool(_ASKING & set(argv)))
 
 

@@ -97,7 +97,9 @@ async def _guarded(session: Session, use: Use) -> int:
     from devenv.tools import process
 
     loop = asyncio.get_running_loop()
-    work = asyncio.ensure_future(use(session))
+    with process.observed(session.emit):
+        # A task sees what is set when it is made.
+        work = asyncio.ensure_future(use(session))
     signals = 0
 
     def interrupt() -> None:
@@ -117,11 +119,7 @@ async def _guarded(session: Session, use: Use) -> int:
         loop.add_signal_handler(number, interrupt)
     # A terminal that goes away does not stop what it began.
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    with process.observed(session.emit):
-        try:
-            return await work or 0
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+    return await work or 0
 
 
 def _front_end(common: Common) -> Emit:

@@ -139,7 +139,7 @@ def receipt_of(
         total_before=both.before["total"],
         total_after=both.after["total"],
         closed_ms=pause(course),
-        held=both.held,
+        held=max([both.held, *(int(event.get("held", 0)) for event in course)]),
         relayed=max([both.relayed, *ending]),
         phases=tuple(
             (str(event["side"]), str(event["phase"]), round((float(event["time"]) - first) * 1000, 1))

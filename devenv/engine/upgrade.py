@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,8 @@ async def upgrade(ctx: Context, to: str | None, *, writers: int = 0) -> None:
     }  # fmt: skip
     try:
         await graph.run(plan.upgrade(release), work, ctx.emit)
-    except (DevenvError, asyncio.CancelledError) as error:
+    except (Exception, asyncio.CancelledError) as error:
+        # Also for a mistake of ours: nothing is left half done because of it.
         if course.old is None or (course.both and not course.both.verified):
             raise
         if course.gone:
@@ -218,7 +219,7 @@ class _Seen:
             phase=event["phase"],
             side=event["side"],
             instance=instance.name,
-            release=event["release"],
+            release=instance.release,
             ms=round((float(event["time"]) - self._began) * 1000, 1),
             details={key: value for key, value in event.items() if key not in known},
             time=float(event["time"]),
@@ -237,9 +238,8 @@ async def _followed(ctx: Context, old: Instance, began: float) -> AsyncIterator[
     finally:
         for task in seen.tasks:
             task.cancel()
-        for task in seen.tasks:
-            with suppress(asyncio.CancelledError, DevenvError):
-                await task
+        # What is shown is not what is done: a journal that cannot be read stops no upgrade.
+        await asyncio.gather(*seen.tasks, return_exceptions=True)
 
 
 def _there(instance: Instance | None) -> Instance:
