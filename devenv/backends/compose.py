@@ -48,8 +48,10 @@ class Compose:
     async def check(self) -> None:
         await docker.check_compose()
 
-    async def instances(self) -> list[Instance]:
+    async def instances(self, *, ask_gates: bool = True) -> list[Instance]:
         found = await docker.containers(self._project)
+        if not ask_gates:
+            return found
         gates = await asyncio.gather(*(self._gate_of(instance) for instance in found))
         return [replace(instance, gate=gate) for instance, gate in zip(found, gates, strict=True)]
 

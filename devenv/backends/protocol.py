@@ -20,8 +20,8 @@ class Backend(Protocol):
     async def check(self) -> None:
         """Raise NotFit unless the engine can run the stack."""
 
-    async def instances(self) -> list[Instance]:
-        """Every container of the stack, oldest first, with what their gates say."""
+    async def instances(self, *, ask_gates: bool = True) -> list[Instance]:
+        """Every container of the stack, oldest first, with what their gates say if those are asked."""
 
     async def gate(self, instance: Instance) -> Gate | None:
         """What the gate of one instance says now; None when it does not answer."""

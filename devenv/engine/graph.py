@@ -23,6 +23,12 @@ Work = Callable[[Note], Awaitable[str | Skipped | None]]
 """The work of a step. It returns a few words on its result, if there is something to say."""
 
 
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The cause: what follows it fell with it. A step can run a group of its own."""
+    cause = failures.exceptions[0]
+    return _first(cause) if isinstance(cause, BaseExceptionGroup) else cause
+
+
 async def run(plan: Plan, work: Mapping[str, Work], emit: Emit) -> None:
     """Run every step of `plan`. The first failure cancels the rest and is raised.
 
@@ -58,8 +64,7 @@ async def run(plan: Plan, work: Mapping[str, Work], emit: Emit) -> None:
             for step in plan.steps:
                 group.create_task(one(step), name=f"{plan.action}: {step.name}")
     except BaseExceptionGroup as failures:
-        # The first one is the cause; what follows it are steps that fell with it.
-        raise failures.exceptions[0] from None
+        raise _first(failures) from None
     finally:
         for step in plan.steps:
             if step.name not in finished:

@@ -21,9 +21,17 @@ from devenv.model.instance import Instance
 class _Up:
     ctx: Context
     before: Instance | None = None
+    settled: bool = True
 
     async def engine(self, note: Note) -> str:
-        _, self.before = await asyncio.gather(self.ctx.backend.check(), settle(self.ctx))
+        _, there = await asyncio.gather(self.ctx.backend.check(), self.ctx.backend.instances(ask_gates=False))
+        instances = [one for one in there if one.service == PHP_FPM]
+        if len(instances) == 1 and instances[0].health == "healthy":
+            # The common case. Its gate is asked while the start, which changes nothing then, runs.
+            [self.before] = instances
+            self.settled = False
+        elif instances:
+            self.before = await settle(self.ctx)
         return f"{self.before.name} runs" if self.before else "nothing runs yet"
 
     async def settings(self, note: Note) -> str | Skipped:
@@ -38,11 +46,14 @@ class _Up:
         return f"{release} built" if built else Skipped(f"{release} is up to date")
 
     async def start(self, note: Note) -> str:
-        await self.ctx.backend.start()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.ctx.backend.start())
+            if not self.settled:
+                group.create_task(settle(self.ctx))
+            if self.before:
+                group.create_task(self._tell_drift(self.before))
         if self.before is None:
             await self._tell_origin()
-        else:
-            await self._tell_drift(self.before)
         return "healthy"
 
     async def _tell_origin(self) -> None:

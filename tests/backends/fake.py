@@ -7,7 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,10 @@ class FakeBackend:
     async def check(self) -> None:
         self._called("check")
 
-    async def instances(self) -> list[Instance]:
+    async def instances(self, *, ask_gates: bool = True) -> list[Instance]:
         self._called("instances")
-        return [self._instance(one) for one in self.containers]
+        found = [self._instance(one) for one in self.containers]
+        return found if ask_gates else [replace(one, gate=None) for one in found]
 
     def _instance(self, one: Container) -> Instance:
         gate = self._gate(one) if one.service == "php-fpm" and one.answers else None
@@ -141,11 +142,14 @@ class FakeBackend:
 
     async def start_beside(self, release: str, seen: Callable[[Instance], None]) -> None:
         self._called("start_beside")
+        if release not in self.built:
+            raise DevenvError(f"there is no image php-fpm:{release}", "not found", "build it")
         old = next((one for one in self.containers if one.role == "owner" and one.state == "running"), None)
         made = self.add("php-fpm", release, role="incoming")
         seen(self._instance(made))
         made.say("successor", "discover")
-        assert old is not None
+        if old is None:
+            raise DevenvError("no instance owns a database", "none runs", "start one")
         await self._reach("leased")
         if error := self.fail.get("hook"):
             made.failed = {"error": error.what, "why": error.why, "next": error.next_step}

@@ -1,0 +1,149 @@
+"""What every backend promises to the engine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, Backend
+from devenv.errors import DevenvError
+from devenv.model.instance import Instance
+
+
+async def php_fpm(backend: Backend) -> list[Instance]:
+    return [one for one in await backend.instances() if one.service == PHP_FPM]
+
+
+@pytest.fixture
+async def owner(backend: Backend) -> Instance:
+    """The one instance of a stack that has just been started."""
+    backend.prepare({service: "v1" for service in SERVICES})
+    await backend.start()
+    [one] = await php_fpm(backend)
+    return one
+
+
+async def test_without_a_start_nothing_is_there(backend: Backend) -> None:
+    await backend.check()
+    assert await backend.instances() == []
+
+
+async def test_settings_are_written_once(backend: Backend) -> None:
+    backend.prepare({service: "v1" for service in SERVICES})
+    assert not backend.prepare({PHP_FPM: "v1"})
+    assert backend.prepare({PHP_FPM: "v2"})
+    assert backend.releases() == {HTTPD: "v1", PHP_FPM: "v2"}
+
+
+async def test_images_are_known_by_release(backend: Backend) -> None:
+    assert set(await backend.images("v1")) == set(SERVICES)
+    assert await backend.images("v404") == {}
+
+
+async def test_a_start_ends_when_all_is_healthy_and_one_instance_owns_the_content(
+    backend: Backend, owner: Instance
+) -> None:
+    instances = await backend.instances()
+    assert {one.service for one in instances} == set(SERVICES)
+    assert all(one.running and one.health == "healthy" for one in instances)
+    assert owner.owner
+    assert owner.release == "v1"
+    assert owner.gate is not None
+    assert owner.gate.ready
+    await backend.start()
+    assert [one.id for one in await backend.instances()] == [one.id for one in instances]
+
+
+async def test_an_instance_beside_takes_the_content_over(backend: Backend, owner: Instance) -> None:
+    seen: list[Instance] = []
+    await backend.start_beside("v2", seen.append)
+    old, new = await php_fpm(backend)
+    assert [one.id for one in seen] == [new.id]
+    assert old.id == owner.id
+    assert old.gate is not None
+    assert new.gate is not None
+    assert (old.gate.role, new.gate.role) == ("moved", "owner")
+    assert new.gate.epoch == old.gate.epoch + 1
+    assert new.gate.lineage == old.gate.lineage
+    assert new.release == "v2"
+
+    phases = {}
+    async for event in backend.gate_events(new, follow=True):
+        phases[event["phase"]] = event
+        if event["phase"] == "fingerprint":
+            break
+    assert phases["fingerprint"]["fingerprint"]["total"] == (await backend.fingerprint(old))["total"]
+    assert "opened" in phases
+
+    await backend.stop_one(old)
+    [stopped] = [one for one in await php_fpm(backend) if one.id == old.id]
+    assert not stopped.running
+    assert stopped.gate is not None
+    assert stopped.gate.role == "moved"
+    assert "moved" in [event["phase"] async for event in backend.gate_events(stopped, follow=False)]
+    await backend.remove_one(stopped)
+    backend.prepare({PHP_FPM: "v2"})
+    await backend.start()
+    assert [one.id for one in await php_fpm(backend)] == [new.id]
+
+
+async def test_a_release_without_an_image_starts_nothing(backend: Backend, owner: Instance) -> None:
+    with pytest.raises(DevenvError):
+        await backend.start_beside("v404", lambda instance: None)
+    assert [one.id for one in await php_fpm(backend) if one.running] == [owner.id]
+
+
+async def test_a_snapshot_brings_content_back(backend: Backend, owner: Instance, tmp_path: Path) -> None:
+    before = (await backend.fingerprint(owner))["total"]
+    about = await backend.snapshot(owner, tmp_path / "one.tar")
+    assert about["bytes"] > 0
+    await backend.restore(owner, tmp_path / "one.tar")
+    assert (await backend.fingerprint(owner))["total"] == before
+
+
+async def test_what_a_retired_owner_saves_at_its_end_is_restored_by_the_next_start(
+    backend: Backend, owner: Instance, tmp_path: Path
+) -> None:
+    before = (await backend.fingerprint(owner))["total"]
+    await backend.retire(owner)
+    await backend.stop()
+    assert await backend.last_snapshot(owner, tmp_path / "last.tar")
+    assert (tmp_path / "last.tar").stat().st_size > 0
+    await backend.remove_all(content=False)
+    assert await backend.instances() == []
+
+    await backend.start()
+    [again] = await php_fpm(backend)
+    assert again.gate is not None
+    assert again.gate.restored
+    assert (await backend.fingerprint(again))["total"] == before
+
+    await backend.remove_all(content=True)
+    await backend.start()
+    [anew] = await php_fpm(backend)
+    assert anew.gate is not None
+    assert not anew.gate.restored
+
+
+async def test_a_stopped_owner_goes_on_with_its_content(backend: Backend, owner: Instance) -> None:
+    before = (await backend.fingerprint(owner))["total"]
+    await backend.retire(owner)
+    await backend.stop_one(owner)
+    [stopped] = await php_fpm(backend)
+    assert not stopped.running
+    assert stopped.owner
+    await backend.revive(stopped)
+    deadline = time.monotonic() + 20
+    while (gate := await backend.gate(owner)) is None or not gate.ready:
+        assert time.monotonic() < deadline
+    assert (await backend.fingerprint(owner))["total"] == before
+
+
+async def test_logs_name_their_container(backend: Backend, owner: Instance) -> None:
+    both = [line.source async for line in backend.logs(None, follow=False, tail=5, since=None)]
+    one = {line.source async for line in backend.logs(PHP_FPM, follow=False, tail=5, since=None)}
+    assert one == {owner.name}
+    assert one < set(both)
+    assert await backend.log_tail(owner)
