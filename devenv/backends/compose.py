@@ -81,11 +81,13 @@ class Compose:
         values = settings.read(self._env_file)
         return {service: values[key] for service in SERVICES if (key := _release_key(service)) in values}
 
-    def prepare(self, releases: Mapping[str, str]) -> bool:
+    async def prepare(self, releases: Mapping[str, str]) -> bool:
         app = self._stack.app
+        lost = {} if settings.has_secrets(self._env_file) else await self._secrets_of_running()
         return settings.write(
             self._env_file,
             {
+                **lost,
                 "COMPOSE_PROJECT_NAME": self._project,
                 "PORT": str(self._stack.stack.port),
                 "GATE_DATABASE": str(self._app / app.database),
@@ -95,6 +97,18 @@ class Compose:
                 **{_release_key(service): release for service, release in releases.items()},
             },
         )
+
+    async def _secrets_of_running(self) -> dict[str, str]:
+        """Settings that were removed while instances run: a successor with new secrets would be refused."""
+        found = await docker.containers(self._project)
+        for one in (one for one in found if one.service == PHP_FPM and one.running):
+            files = [f"/run/secrets/{name}" for name in settings.SECRETS.values()]
+            said = await docker.call("exec", one.id, "cat", *files, check=False)
+            size = settings.SECRET_LENGTH
+            if said.code == 0 and len(said.stdout) == size * len(files):
+                values = (said.stdout[start : start + size] for start in range(0, size * len(files), size))
+                return dict(zip(settings.SECRETS, values, strict=True))
+        return {}
 
     async def images(self, release: str) -> dict[str, str]:
         names = {f"{service}:{release}": service for service in SERVICES}

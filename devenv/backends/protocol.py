@@ -29,8 +29,8 @@ class Backend(Protocol):
     def releases(self) -> dict[str, str]:
         """The release of each service that the settings name; a service is missing before the first start."""
 
-    def prepare(self, releases: Mapping[str, str]) -> bool:
-        """Write the settings, with secrets where there are none. True if something changed."""
+    async def prepare(self, releases: Mapping[str, str]) -> bool:
+        """Write the settings; secrets are those of what runs, or new ones. True if something changed."""
 
     async def images(self, release: str) -> dict[str, str]:
         """The digest of each service's image of a release, of those that are here."""

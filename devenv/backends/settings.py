@@ -9,7 +9,9 @@ from pathlib import Path
 
 from devenv.errors import DevenvError
 
-SECRETS = ("HANDOVER_SECRET", "APP_SECRET")
+SECRETS = {"HANDOVER_SECRET": "handover", "APP_SECRET": "app_secret"}
+"""The variables of the compose file's secrets, and the files that instances read them from."""
+SECRET_LENGTH = 64
 _HEAD = "# Written by devenv, read by docker compose. Holds the stack's secrets: keep it to yourself.\n"
 
 
@@ -26,6 +28,10 @@ def read(path: Path) -> dict[str, str]:
     return {key.strip(): value.strip().strip("'\"") for key, _, value in pairs}
 
 
+def has_secrets(path: Path) -> bool:
+    return all(read(path).get(name) for name in SECRETS)
+
+
 def write(path: Path, values: Mapping[str, str]) -> bool:
     """Give the file these values and keep its others; secrets are made where there are none.
 
@@ -35,7 +41,7 @@ def write(path: Path, values: Mapping[str, str]) -> bool:
     after = {**before, **values}
     for name in SECRETS:
         if not after.get(name):
-            after[name] = secrets.token_hex(32)
+            after[name] = secrets.token_hex(SECRET_LENGTH // 2)
     if after == before and path.stat().st_mode & 0o077 == 0:
         return False
     part = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -106,7 +106,7 @@ async def retire(ctx: Context, old: Instance, release: str) -> list[GateEvent]:
     stopped = replace(old, state="exited")
     journal = [event async for event in ctx.backend.gate_events(stopped, follow=False)]
     await ctx.backend.remove_one(stopped)
-    ctx.backend.prepare({PHP_FPM: release})
+    await ctx.backend.prepare({PHP_FPM: release})
     return journal
 
 
@@ -176,7 +176,7 @@ async def finish(ctx: Context, old: Instance, new: Instance) -> None:
     if not both.verified:
         # Both instances stay: what the old one holds may be the only good copy.
         keep(ctx, receipt_of(both, began=began, resumed=True))
-    journal = await retire(ctx, both.old, both.new.release)
+    journal = await retire(ctx, both.old, both.new.tag)
     both = with_journal(both, journal)
     keep(ctx, receipt_of(both, began=began, resumed=True))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
@@ -20,6 +20,7 @@ from devenv.model.instance import Instance
 @dataclass(slots=True)
 class _Up:
     ctx: Context
+    there: list[Instance] = field(default_factory=list)
     before: Instance | None = None
     settled: bool = True
 
@@ -37,8 +38,8 @@ class _Up:
     async def settings(self, note: Note) -> str | Skipped:
         known = dict.fromkeys(SERVICES, self.ctx.stack.stack.release) | self.ctx.backend.releases()
         if self.before:
-            known[PHP_FPM] = self.before.release
-        return "written" if self.ctx.backend.prepare(known) else Skipped("as they were")
+            known[PHP_FPM] = self.before.tag
+        return "written" if await self.ctx.backend.prepare(known) else Skipped("as they were")
 
     async def build(self, service: str) -> str | Skipped:
         release = self.ctx.backend.releases()[service]
@@ -56,6 +57,17 @@ class _Up:
             await self._tell_origin()
         return "healthy"
 
+    async def httpd(self, note: Note) -> str | Skipped:
+        """httpd holds no content: where its port or its image is another one now, it is simply replaced."""
+        there = next((one for one in self.there if one.service == HTTPD), None)
+        if there is None:
+            return Skipped("new")
+        digest = (await self.ctx.backend.images(there.tag)).get(HTTPD, there.digest)
+        if there.port == self.ctx.stack.stack.port and there.digest == digest:
+            return Skipped("as it was")
+        await self.ctx.backend.start(replace=HTTPD)
+        return "replaced"
+
     async def _tell_origin(self) -> None:
         """Where the content of a new instance comes from is never left to guess."""
         _, now = await look(self.ctx)
@@ -69,7 +81,7 @@ class _Up:
 
     async def _tell_drift(self, owner: Instance) -> None:
         """An image that was built anew under the same name comes to an instance by a hand-over only."""
-        digests = await self.ctx.backend.images(owner.release)
+        digests = await self.ctx.backend.images(owner.tag)
         if digests.get(PHP_FPM, owner.digest) != owner.digest:
             self.ctx.emit(
                 Notice(
@@ -95,6 +107,7 @@ async def up(ctx: Context) -> None:
             "base": base,
             "build httpd": lambda note: work.build(HTTPD),
             "build php-fpm": lambda note: work.build(PHP_FPM),
+            "httpd": work.httpd,
             "start": work.start,
         },
         ctx.emit,

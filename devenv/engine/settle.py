@@ -43,7 +43,7 @@ async def settle(ctx: Context) -> Instance | None:
             continue
         if now.tidy:
             if now.owner:
-                ctx.backend.prepare({PHP_FPM: now.owner.release})
+                await ctx.backend.prepare({PHP_FPM: now.owner.tag})
             return now.owner
         rounds += 1
         if rounds > _ROUNDS:

@@ -46,6 +46,8 @@ class Instance:
     state: str
     """created, running, paused, restarting, exited or dead: the engine's word."""
     health: str = ""
+    port: int | None = None
+    """On this machine, where it publishes one."""
     gate: Gate | None = None
 
     @property
@@ -55,7 +57,12 @@ class Instance:
     @property
     def release(self) -> str:
         """The gate knows it best: a tag can have moved on since the instance started."""
-        return self.gate.release if self.gate else self.image.rpartition(":")[2]
+        return self.gate.release if self.gate else self.tag
+
+    @property
+    def tag(self) -> str:
+        """What the settings must name, so that the engine finds this very image."""
+        return self.image.rpartition(":")[2]
 
     @property
     def owner(self) -> bool:

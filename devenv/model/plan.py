@@ -51,9 +51,10 @@ def up() -> Plan:
             Step("engine", "container engine answers"),
             Step("settings", "settings and secrets", after=("engine",)),
             Step("base", "base image", after=("engine",)),
-            Step("build httpd", "image httpd", after=("base",)),
+            Step("build httpd", "image httpd", after=("base", "settings")),
             Step("build php-fpm", "image php-fpm", after=("base", "settings")),
-            Step("start", "containers", after=("settings", "build httpd", "build php-fpm")),
+            Step("httpd", "httpd up to its settings", after=("settings", "build httpd", "build php-fpm")),
+            Step("start", "containers", after=("httpd",)),
         ),
     )
 

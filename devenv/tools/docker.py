@@ -96,6 +96,8 @@ def _one_off(raw: dict[str, Any]) -> bool:
 
 def _instance(raw: dict[str, Any]) -> Instance:
     state = raw["State"]
+    bindings = raw["HostConfig"].get("PortBindings") or {}
+    published = [one for ports in bindings.values() for one in ports or ()]
     return Instance(
         id=raw["Id"],
         name=raw["Name"].lstrip("/"),
@@ -105,6 +107,7 @@ def _instance(raw: dict[str, Any]) -> Instance:
         created=_seconds(raw["Created"]),
         state=state["Status"],
         health=state.get("Health", {}).get("Status", ""),
+        port=next((int(one["HostPort"]) for one in published if one.get("HostPort")), None),
     )
 
 

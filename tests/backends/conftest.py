@@ -37,7 +37,7 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     # A project and a port of its own: a stack that a person runs here is left alone.
     stack = Stack(stack=StackSection(name="devenv-contract", port=free_port()))
     made = Compose(stack, assets.compose_file(), tmp_path / "compose.env")
-    made.prepare({service: "v1" for service in SERVICES})
+    await made.prepare(dict.fromkeys(SERVICES, "v1"))
     try:
         yield made
     finally:

@@ -54,6 +54,7 @@ class FakeBackend:
         """`start_beside` waits at a named phase until its event is set: `leased`, `completed`."""
         self.reached = asyncio.Event()
         """Set when such a phase is reached."""
+        self.port = 8080
         self.corrupt = False
         """The copy on the way to a successor changes."""
         self._numbers = itertools.count(1)
@@ -91,7 +92,7 @@ class FakeBackend:
         gate = self._gate(one) if one.service == "php-fpm" and one.answers else None
         return Instance(
             one.id, one.name, one.service, f"{one.service}:{one.release}", f"sha256:{one.release}",
-            one.created, one.state, "healthy", gate,
+            one.created, one.state, "healthy", self.port if one.service == "httpd" else None, gate,
         )  # fmt: skip
 
     def _gate(self, one: Container) -> Gate:
@@ -110,7 +111,7 @@ class FakeBackend:
     def releases(self) -> dict[str, str]:
         return dict(self.settings)
 
-    def prepare(self, releases: Mapping[str, str]) -> bool:
+    async def prepare(self, releases: Mapping[str, str]) -> bool:
         before = dict(self.settings)
         self.settings.update(releases)
         return self.settings != before
@@ -119,7 +120,7 @@ class FakeBackend:
         return {name: f"sha256:{release}" for name in ("httpd", "php-fpm") if release in self.built}
 
     async def start(self, *, replace: str | None = None) -> None:
-        self._called("start")
+        self._called(f"start {replace}" if replace else "start")
         for service in ("httpd", "php-fpm"):
             stopped = [one for one in self.containers if one.service == service and one.state != "running"]
             for one in stopped:

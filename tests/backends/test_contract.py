@@ -19,7 +19,7 @@ async def php_fpm(backend: Backend) -> list[Instance]:
 @pytest.fixture
 async def owner(backend: Backend) -> Instance:
     """The one instance of a stack that has just been started."""
-    backend.prepare({service: "v1" for service in SERVICES})
+    await backend.prepare(dict.fromkeys(SERVICES, "v1"))
     await backend.start()
     [one] = await php_fpm(backend)
     return one
@@ -31,9 +31,9 @@ async def test_without_a_start_nothing_is_there(backend: Backend) -> None:
 
 
 async def test_settings_are_written_once(backend: Backend) -> None:
-    backend.prepare({service: "v1" for service in SERVICES})
-    assert not backend.prepare({PHP_FPM: "v1"})
-    assert backend.prepare({PHP_FPM: "v2"})
+    await backend.prepare(dict.fromkeys(SERVICES, "v1"))
+    assert not await backend.prepare({PHP_FPM: "v1"})
+    assert await backend.prepare({PHP_FPM: "v2"})
     assert backend.releases() == {HTTPD: "v1", PHP_FPM: "v2"}
 
 
@@ -84,9 +84,18 @@ async def test_an_instance_beside_takes_the_content_over(backend: Backend, owner
     assert stopped.gate.role == "moved"
     assert "moved" in [event["phase"] async for event in backend.gate_events(stopped, follow=False)]
     await backend.remove_one(stopped)
-    backend.prepare({PHP_FPM: "v2"})
+    await backend.prepare({PHP_FPM: "v2"})
     await backend.start()
     assert [one.id for one in await php_fpm(backend)] == [new.id]
+
+
+async def test_settings_that_were_lost_get_the_secrets_of_what_runs(
+    backend: Backend, owner: Instance, tmp_path: Path
+) -> None:
+    (tmp_path / "compose.env").unlink(missing_ok=True)
+    await backend.prepare(dict.fromkeys(SERVICES, "v1"))
+    await backend.start_beside("v2", lambda instance: None)
+    assert len([one for one in await php_fpm(backend) if one.owner]) == 1
 
 
 async def test_a_release_without_an_image_starts_nothing(backend: Backend, owner: Instance) -> None:

@@ -31,6 +31,16 @@ async def test_up_again_changes_nothing(ctx: Context, backend: FakeBackend) -> N
     assert [one.id for one in backend.containers] == before
 
 
+async def test_up_replaces_httpd_alone_when_its_port_is_another_one(
+    ctx: Context, backend: FakeBackend
+) -> None:
+    await up(ctx)
+    assert "start httpd" not in backend.calls
+    backend.port = 9090
+    await up(ctx)
+    assert "start httpd" in backend.calls
+
+
 async def test_down_saves_the_content_and_up_restores_it(
     ctx: Context, backend: FakeBackend, told: Told
 ) -> None:

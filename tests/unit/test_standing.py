@@ -16,7 +16,7 @@ def instance(
     if role is not None:
         known = None if role == "fresh" else lineage
         gate = Gate(name, "v1", role, epoch, known, "open", role in ("owner", "moved"))
-    return Instance(name, name, "php-fpm", "php-fpm:v1", "sha256:1", 0.0, state, "", gate)
+    return Instance(name, name, "php-fpm", "php-fpm:v1", "sha256:1", 0.0, state, "", None, gate)
 
 
 def test_nothing_is_tidy() -> None:

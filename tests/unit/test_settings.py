@@ -1,0 +1,64 @@
+"""compose/.env: readable by its owner only, never half written, never losing what a person added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devenv.backends import settings
+from devenv.backends.settings import SECRETS
+from devenv.errors import DevenvError
+
+VALUES = st.dictionaries(
+    st.from_regex(r"[A-Z][A-Z_]{0,10}", fullmatch=True),
+    st.from_regex(r"[A-Za-z0-9/:.-]{0,20}", fullmatch=True),
+    max_size=5,
+)
+
+
+def test_secrets_are_made_once_and_only_the_owner_may_read_them(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    assert settings.write(path, {"PORT": "8080"})
+    first = settings.read(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert all(len(first[name]) == settings.SECRET_LENGTH for name in SECRETS)
+    assert not settings.write(path, {"PORT": "8080"})
+    settings.write(path, {"PORT": "9090"})
+    assert settings.read(path) == {**first, "PORT": "9090"}
+
+
+def test_a_file_that_others_can_read_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    settings.write(path, {})
+    path.chmod(0o644)
+    assert settings.write(path, {})
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_person_added_stays(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("# mine\nCOLOUR='green'\n")
+    settings.write(path, {"PORT": "1"})
+    assert settings.read(path)["COLOUR"] == "green"
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_with_a_next_step(tmp_path: Path) -> None:
+    (tmp_path / "compose").write_text("a file, not a folder")
+    with pytest.raises(DevenvError, match="cannot be read or written") as failed:
+        settings.write(tmp_path / "compose" / ".env", {})
+    assert failed.value.next_step
+
+
+@given(VALUES, VALUES)
+def test_later_values_win_and_others_stay(tmp_path_factory: pytest.TempPathFactory, first: dict[str, str],
+                                          second: dict[str, str]) -> None:  # fmt: skip
+    path = tmp_path_factory.mktemp("env") / ".env"
+    settings.write(path, first)
+    settings.write(path, second)
+    read = settings.read(path)
+    for name, value in {**first, **second}.items():
+        if name not in SECRETS:
+            assert read[name] == value
