@@ -15,16 +15,17 @@ from typing import Any
 
 from devenv.backends import settings
 from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
-from devenv.errors import CommandFailed, DevenvError
+from devenv.errors import CommandFailed, DevenvError, NotFit
 from devenv.logs import sources
 from devenv.model.events import LogLine
 from devenv.model.instance import Gate, Instance
 from devenv.model.stack import Stack
-from devenv.tools import docker, process
+from devenv.tools import docker, ports, process
 
 GRACE = 180
 """`stop_grace_period` of compose.yaml: a stop is a hand-over or a snapshot, never cut short by us."""
 _SNAPSHOT = ("content", "snapshot")
+_PORT_TAKEN = ("port is already allocated", "address already in use")
 _FOLLOW = "600"
 """A journal is followed so many seconds at most: docker leaves the follower behind when we go."""
 
@@ -245,6 +246,8 @@ class Compose:
 
     async def _explain(self, error: CommandFailed) -> DevenvError:
         """A start that failed: what the gate says is closer to the cause than what compose says."""
+        if any(words in error.log_tail for words in _PORT_TAKEN):
+            return await self._port_taken(error)
         for instance in reversed(await self.instances()):
             if instance.gate is not None and instance.gate.failed:
                 failed = instance.gate.failed
@@ -253,15 +256,22 @@ class Compose:
             if not instance.running or instance.health == "unhealthy":
                 tail = await self.log_tail(instance)
                 return DevenvError(f"{instance.name} did not come up", error.why, "see its log below", tail)
-        if "port is already allocated" in error.log_tail or "address already in use" in error.log_tail:
-            port = self._stack.stack.port
-            return DevenvError(
-                f"port {port} is taken",
-                error.why,
-                f"see who has it (ss -ltnp 'sport = :{port}'), or set [stack] port in devenv.toml",
-                error.log_tail,
-            )
         return error
+
+    async def _port_taken(self, error: CommandFailed) -> DevenvError:
+        port = self._stack.stack.port
+        published = await docker.call(
+            "ps", "--filter", f"publish={port}", "--format", "{{.Names}}", check=False
+        )
+        container = published.stdout.strip()
+        who = f"container {container}" if container else ports.holder(port) or "another program"
+        return DevenvError(
+            f"port {port} is taken",
+            f"{who} listens on it",
+            "end it, or set another [stack] port in devenv.toml",
+            error.log_tail,
+            exit_code=NotFit.default_exit_code,
+        )
 
     async def _ask(self, instance: Instance, verb: str, *, timeout: float) -> Mapping[str, Any]:
         with docker.engine_errors():

@@ -31,6 +31,8 @@ def _status(data: Data) -> str:
         lines.append(line.rstrip())
         if gate.get("failed"):
             lines.append(f"    failed: {gate['failed']['error']}: {gate['failed']['why']}")
+    if data["at_work"]:
+        lines.append(f"▸ at work: {data['at_work']}")
     if data["problem"]:
         lines.append(f"! {data['problem']}")
     if data["next"]:

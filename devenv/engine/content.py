@@ -19,6 +19,7 @@ from devenv.model.instance import Instance
 async def status(ctx: Context) -> int:
     """Tell what is there, as the engine and the gates say at this moment. 0 if it serves, else 1."""
     instances, now = await look(ctx)
+    at_work = ctx.store.at_work()
     serves = now.owner is not None and now.owner.gate is not None and now.owner.gate.ready
     ctx.emit(
         Answer(
@@ -28,8 +29,9 @@ async def status(ctx: Context) -> int:
                 "url": ctx.stack.url,
                 "serves": serves,
                 "release": now.owner.release if now.owner else None,
-                "problem": now.problem or _unfinished(instances, now.tidy),
-                "next": now.next_step or ("" if now.tidy else "devenv up"),
+                "at_work": at_work,
+                "problem": "" if at_work else now.problem or _unfinished(instances, now.tidy),
+                "next": "" if at_work or (instances and now.tidy) else now.next_step or "devenv up",
                 "instances": [asdict(instance) | {"release": instance.release} for instance in instances],
             },
         )

@@ -23,10 +23,13 @@ class _Up:
     there: list[Instance] = field(default_factory=list)
     before: Instance | None = None
     settled: bool = True
+    outdated: set[str] = field(default_factory=set)
+    """Services that run another image than their release names now."""
 
     async def engine(self, note: Note) -> str:
-        _, there = await asyncio.gather(self.ctx.backend.check(), self.ctx.backend.instances(ask_gates=False))
-        instances = [one for one in there if one.service == PHP_FPM]
+        looking = self.ctx.backend.instances(ask_gates=False)
+        _, self.there = await asyncio.gather(self.ctx.backend.check(), looking)
+        instances = [one for one in self.there if one.service == PHP_FPM]
         if len(instances) == 1 and instances[0].health == "healthy":
             # The common case. Its gate is asked while the start, which changes nothing then, runs.
             [self.before] = instances
@@ -51,22 +54,26 @@ class _Up:
             group.create_task(self.ctx.backend.start())
             if not self.settled:
                 group.create_task(settle(self.ctx))
-            if self.before:
-                group.create_task(self._tell_drift(self.before))
+            group.create_task(self._compare_images())
+        if HTTPD in self.outdated:
+            await self.ctx.backend.start(replace=HTTPD)
         if self.before is None:
             await self._tell_origin()
         return "healthy"
 
     async def httpd(self, note: Note) -> str | Skipped:
-        """httpd holds no content: where its port or its image is another one now, it is simply replaced."""
-        there = next((one for one in self.there if one.service == HTTPD), None)
-        if there is None:
-            return Skipped("new")
-        digest = (await self.ctx.backend.images(there.tag)).get(HTTPD, there.digest)
-        if there.port == self.ctx.stack.stack.port and there.digest == digest:
-            return Skipped("as it was")
+        """httpd holds no content: where its port is another one now, it is simply replaced.
+
+        First of all: one that was made for a port that is taken cannot even be started.
+        """
+        there = self._there(HTTPD)
+        if there is None or there.port == self.ctx.stack.stack.port:
+            return Skipped("as it was" if there else "new")
         await self.ctx.backend.start(replace=HTTPD)
         return "replaced"
+
+    def _there(self, service: str) -> Instance | None:
+        return next((one for one in self.there if one.service == service), None)
 
     async def _tell_origin(self) -> None:
         """Where the content of a new instance comes from is never left to guess."""
@@ -79,17 +86,16 @@ class _Up:
             else:
                 self.ctx.emit(Notice("a new database: the application's first content"))
 
-    async def _tell_drift(self, owner: Instance) -> None:
+    async def _compare_images(self) -> None:
         """An image that was built anew under the same name comes to an instance by a hand-over only."""
-        digests = await self.ctx.backend.images(owner.tag)
-        if digests.get(PHP_FPM, owner.digest) != owner.digest:
-            self.ctx.emit(
-                Notice(
-                    f"{owner.name} runs an older image of {owner.release};"
-                    f" to bring the new one: devenv upgrade --to {owner.release}",
-                    "warning",
-                )
-            )
+        for one in filter(None, (self._there(HTTPD), self.before)):
+            digests = await self.ctx.backend.images(one.tag)
+            if digests.get(one.service, one.digest) != one.digest:
+                self.outdated.add(one.service)
+        if self.before and PHP_FPM in self.outdated:
+            words = f"{self.before.name} runs an older image of {self.before.tag}"
+            next_step = f"to bring the new one: devenv upgrade --to {self.before.tag}"
+            self.ctx.emit(Notice(f"{words}; {next_step}", "warning"))
 
 
 async def up(ctx: Context) -> None:

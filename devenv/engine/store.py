@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,15 @@ class Store:
             file.write(f"`devenv {action}`, process {os.getpid()}, since {time.strftime('%H:%M:%S')}\n")
             file.flush()
             yield
+
+    def at_work(self) -> str:
+        """The action that holds the lock now, in words; empty when nobody does."""
+        with suppress(FileNotFoundError), (self.folder / "lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().strip()
+        return ""
 
     def save_receipt(self, receipt: Receipt) -> Path:
         """Write it to a file of its own; the newest one sorts last."""

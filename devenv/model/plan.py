@@ -53,7 +53,7 @@ def up() -> Plan:
             Step("base", "base image", after=("engine",)),
             Step("build httpd", "image httpd", after=("base", "settings")),
             Step("build php-fpm", "image php-fpm", after=("base", "settings")),
-            Step("httpd", "httpd up to its settings", after=("settings", "build httpd", "build php-fpm")),
+            Step("httpd", "httpd on its port", after=("settings", "build httpd", "build php-fpm")),
             Step("start", "containers", after=("httpd",)),
         ),
     )

@@ -143,6 +143,21 @@ def test_only_automatic_snapshots_are_pruned(tmp_path: Path) -> None:
     assert [saved.reason for saved in kept].count("saved") == 1
 
 
+async def test_status_names_the_action_that_is_at_work_instead_of_guessing(
+    ctx: Context, backend: FakeBackend, told: Told
+) -> None:
+    await up(ctx)
+    backend.add("php-fpm", "v2", role="incoming")
+    with ctx.store.locked("upgrade"):
+        await content.status(ctx)
+    await content.status(ctx)
+    during, after = (event.data for event in told.of(Answer))  # type: ignore[attr-defined]
+    assert "devenv upgrade" in during["at_work"]
+    assert not during["problem"]
+    assert not after["at_work"]
+    assert "interrupted" in after["problem"]
+
+
 def test_two_actions_at_once_are_refused_and_the_second_names_the_first(tmp_path: Path) -> None:
     first, second = Store(tmp_path), Store(tmp_path)
     with first.locked("upgrade"), pytest.raises(DevenvError, match="devenv upgrade"), second.locked("up"):
