@@ -284,6 +284,12 @@ class Compose:
         try:
             answer: process.Completed = await asked
         except CommandFailed as error:
+            if "is not running" in error.log_tail or "is restarting" in error.log_tail:
+                raise DevenvError(
+                    f"{instance.name} does not run",
+                    "it was stopped, or has crashed",
+                    f"see why: docker logs {instance.name}; devenv up starts it again",
+                ) from error
             for text in reversed(error.log_tail.splitlines()):
                 with suppress(ValueError, KeyError, TypeError):
                     said = json.loads(text)

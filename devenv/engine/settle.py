@@ -64,10 +64,28 @@ async def _one_step(ctx: Context, now: Standing) -> None:
         old = now.moved[0]
         ctx.emit(Notice(f"a hand-over from {old.name} to {now.owner.name} was not finished: finishing it"))
         await finish.finish(ctx, old, now.owner)
+    for one in now.forks:
+        await _save_fork(ctx, one)
     for one in now.discard:
         ctx.emit(Notice(f"{one.name} never got the content: removing it"))
         await ctx.backend.stop_one(one)
         await ctx.backend.remove_one(one)
+
+
+async def _save_fork(ctx: Context, fork: Instance) -> None:
+    """The later epoch stays; but what was written to this one exists nowhere else, so it is kept."""
+    path = ctx.store.new_snapshot("fork", fork.release)
+    await ctx.backend.retire(fork)
+    await ctx.backend.stop_one(fork)
+    if not await ctx.backend.last_snapshot(fork, path):
+        raise DevenvError(
+            f"{fork.name} ended without saving its content",
+            "it owned an earlier epoch of the database; its container is kept",
+            f"look at its log: docker logs {fork.name}",
+        )
+    await ctx.backend.remove_one(fork)
+    words = f"{fork.name} served an earlier state of the database beside its owner; its content is in {path}"
+    ctx.emit(Notice(words, "warning"))
 
 
 async def _wait_for_gate(ctx: Context, instance: Instance, deadline: float) -> None:

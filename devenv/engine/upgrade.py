@@ -70,8 +70,22 @@ class _Course:
         self.began = time.time()
         async with _followed(self.ctx, _there(self.old), self.began) as seen:
             await self.ctx.backend.start_beside(self.release, seen)
-        self.new = seen.instance
-        return f"{_there(self.new).name} owns the content"
+        self.new = _there(seen.instance)
+        await self._must_have_taken_over()
+        return f"{self.new.name} owns the content"
+
+    async def _must_have_taken_over(self) -> None:
+        """A hook also succeeds where there was nobody to take over from: then it began from a snapshot."""
+        old, new = _there(self.old), _there(self.new)
+        before, now = old.gate, await self.ctx.backend.gate(new)
+        if before and now and now.lineage == before.lineage and now.epoch > before.epoch:
+            return
+        raise DevenvError(
+            f"{new.name} did not take the content over",
+            f"{old.name} did not answer when it came: it was stopped, or has crashed",
+            f"see why with docker logs {old.name}, then try again",
+            await self.ctx.backend.log_tail(old),
+        )
 
     async def verify(self, note: Note) -> str:
         self.both = await finish.compared(self.ctx, _there(self.old), _there(self.new))
@@ -176,6 +190,9 @@ async def _undo_or_finish(ctx: Context, course: _Course, error: BaseException) -
         ctx.emit(
             Notice("interrupted: undoing the upgrade, or finishing it if the content has moved", "warning")
         )
+    if any(one.id == old.id and not one.running for one in await ctx.backend.instances(ask_gates=False)):
+        # It was killed, not stopped by us: what it holds is the latest content.
+        await ctx.backend.revive(old)
     owner = await settle(ctx)
     if owner is not None and owner.id != old.id:
         ctx.emit(Notice(f"the content had moved to {owner.name} already: the upgrade is finished"))

@@ -17,6 +17,8 @@ class Standing:
     """Has no content yet and nobody serves: let its hook run, or go on."""
     moved: tuple[Instance, ...] = ()
     """Handed their content on: stop and remove them."""
+    forks: tuple[Instance, ...] = ()
+    """Own an earlier epoch though a later one is there: a snapshot was restored while its owner was dead."""
     discard: tuple[Instance, ...] = ()
     """Came beside an owner and never got the content: stop and remove them."""
     unknown: tuple[Instance, ...] = ()
@@ -28,7 +30,7 @@ class Standing:
     @property
     def tidy(self) -> bool:
         """One owner at work and nothing else, or nothing at all."""
-        others = (self.revive, self.resume, *self.moved, *self.discard, *self.unknown)
+        others = (self.revive, self.resume, *self.moved, *self.forks, *self.discard, *self.unknown)
         return not self.problem and not any(others)
 
 
@@ -72,12 +74,17 @@ def standing(instances: Sequence[Instance]) -> Standing:
                 problem=f"{_names(strangers)} handed on another database than the one {owner.name} owns",
                 next_step=f"{_SAVE}, then stop and remove the one you do not want",
             )
-        past = [one for one, _ in owners[1:]]
+        forks = tuple(one for one, _ in owners[1:])
+        if forks and not owner.running:
+            return Standing(
+                unknown=unknown,
+                problem=f"{owner.name} holds later content than {_names(forks)}, and does not run",
+                next_step=f"docker start {owner.name}, then devenv up: it stays, and the other is saved",
+            )
         if not owner.running:
             return Standing(revive=owner, unknown=unknown)
-        return Standing(
-            owner=owner, moved=(*moved, *past), discard=(*arriving, *blank), unknown=unknown
-        )  # fmt: skip
+        discard = (*arriving, *blank)
+        return Standing(owner=owner, moved=tuple(moved), forks=forks, discard=discard, unknown=unknown)
     waiting = [one for one in arriving if one.running]
     if len(waiting) == 1:
         # Its predecessor, if there is one, keeps the content until this one has said that it opened.

@@ -55,6 +55,8 @@ class FakeBackend:
         self.reached = asyncio.Event()
         """Set when such a phase is reached."""
         self.port = 8080
+        self.killed_before_hand_over = False
+        """The owner dies as a new instance comes, which then begins from the newest snapshot."""
         self.corrupt = False
         """The copy on the way to a successor changes."""
         self._numbers = itertools.count(1)
@@ -149,6 +151,10 @@ class FakeBackend:
         made = self.add("php-fpm", release, role="incoming")
         seen(self._instance(made))
         made.say("successor", "discover")
+        if old is not None and self.killed_before_hand_over:
+            old.state, old.epoch = "exited", 3
+            self._begin(made)
+            return
         if old is None:
             raise DevenvError("no instance owns a database", "none runs", "start one")
         await self._reach("leased")

@@ -47,9 +47,16 @@ def test_between_completion_and_opening_nothing_goes_and_the_new_one_goes_on() -
     assert not found.discard
 
 
-def test_an_owner_that_was_restarted_over_is_past() -> None:
-    past, now = instance("a", "owner", 1), instance("b", "owner", 2)
-    assert standing([past, now]).moved == (past,)
+def test_of_two_owners_the_later_one_stays_and_the_other_is_a_fork() -> None:
+    earlier, later = instance("a", "owner", 1), instance("b", "owner", 2)
+    assert standing([earlier, later]).forks == (earlier,)
+    assert standing([earlier, later]).owner is later
+
+
+def test_a_fork_is_not_touched_while_the_later_owner_does_not_run() -> None:
+    found = standing([instance("a", "owner", 1), instance("b", "owner", 2, state="exited")])
+    assert "later content" in found.problem
+    assert "docker start b" in found.next_step
 
 
 def test_a_stopped_owner_is_started_again() -> None:
@@ -104,7 +111,7 @@ SETS = st.lists(
 def test_content_without_a_living_owner_is_never_removed(instances: list[Instance]) -> None:
     """Whatever the mixture: what may hold the only copy goes only beside a running owner of a later epoch."""
     found = standing(instances)
-    going = {*found.moved, *found.discard}
+    going = {*found.moved, *found.forks, *found.discard}
     holders = [one for one in going if one.gate and one.gate.role in ("owner", "moved")]
     if found.problem:
         assert not going
@@ -122,5 +129,13 @@ def test_content_without_a_living_owner_is_never_removed(instances: list[Instanc
 def test_an_untidy_set_has_something_to_do_or_says_why_not(instances: list[Instance]) -> None:
     found = standing(instances)
     if not found.tidy:
-        to_do = found.revive, found.resume, found.moved, found.discard, found.unknown, found.problem
+        to_do = (
+            found.revive,
+            found.resume,
+            found.moved,
+            found.forks,
+            found.discard,
+            found.unknown,
+            found.problem,
+        )
         assert any(to_do)

@@ -107,6 +107,19 @@ async def test_a_second_interrupt_does_not_stop_the_tidying(ctx: Context, runnin
     assert php(running) == ["v2 owner running"]
 
 
+async def test_an_owner_killed_before_the_new_one_came_is_started_again_and_its_content_stays(
+    ctx: Context, running: FakeBackend
+) -> None:
+    """The new one finds nobody, and begins from an old snapshot: that must not become the content."""
+    running.volume.append(("old.tar", {"post": ["first"]}))
+    running.killed_before_hand_over = True
+    with pytest.raises(DevenvError, match="did not take the content over"):
+        await upgrade(ctx, "v2")
+    assert php(running) == ["v1 owner running"]
+    assert "written by a person" in running.owner.content["post"]
+    assert "fork" in [saved.reason for saved in ctx.store.snapshots()]
+
+
 async def test_rollback_brings_back_the_release_with_todays_content(
     ctx: Context, running: FakeBackend
 ) -> None:
