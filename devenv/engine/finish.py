@@ -20,6 +20,9 @@ from devenv.model.receipt import Receipt, Side, compare, pause
 _FINGERPRINT = 300.0
 """The new instance computes it after it has opened; 1 GB takes some seconds."""
 
+_COMPUTED = "the fingerprint of the old instance's frozen file is that of the new one's"
+_COPIED = "the new instance had compared the whole file's SHA-256 with the old one's before it took over"
+
 GateEvent = Mapping[str, Any]
 
 
@@ -34,6 +37,8 @@ class Compared:
     journal: tuple[GateEvent, ...]
     relayed: int
     held: int
+    computed: bool = True
+    """False: the new one was restarted before it computed; it had compared the whole file's SHA-256."""
 
     @property
     def verified(self) -> bool:
@@ -57,31 +62,51 @@ class Compared:
 
 async def compared(ctx: Context, old: Instance, new: Instance) -> Compared:
     """Ask both sides, while both still run."""
-    (before, journal), (after, new_journal) = await asyncio.gather(
-        _of_old(ctx, old), _of_new(ctx, new)
-    )  # fmt: skip
-    old_gate, new_gate = await asyncio.gather(ctx.backend.gate(old), ctx.backend.gate(new))
+    new_gate = await ctx.backend.gate(new)
     if new_gate is None:
         raise DevenvError(
             f"{new.name} does not answer", "its gate gives no status", "run devenv up: it goes on from here"
         )
-    old_gate = old_gate or _gate(old)
+    (before, journal), (computed, new_journal) = await asyncio.gather(
+        _of_old(ctx, old), _of_new(ctx, new, new_gate.epoch)
+    )
+    after = computed or (before if _copy_verified(new_journal) else None)
+    if after is None:
+        raise DevenvError(
+            f"{new.name} gave no fingerprint",
+            "its journal tells neither of one, nor of a verified copy",
+            "the old instance is kept; compare by hand: docker exec NAME gate fingerprint",
+        )
+    old_gate = await ctx.backend.gate(old) or _gate(old)
     return Compared(
-        replace(old, gate=old_gate), replace(new, gate=new_gate), before, after, (*journal, *new_journal),
-        relayed=old_gate.relayed, held=max(old_gate.held, new_gate.held),
-    )  # fmt: skip
+        replace(old, gate=old_gate),
+        replace(new, gate=new_gate),
+        before,
+        after,
+        (*journal, *new_journal),
+        relayed=old_gate.relayed,
+        held=max(old_gate.held, new_gate.held),
+        computed=computed is not None,
+    )
 
 
 async def _of_old(ctx: Context, old: Instance) -> tuple[Mapping[str, Any], list[GateEvent]]:
-    """A stopped instance cannot compute; then its successor's own comparison of the whole file has to do."""
+    """Its frozen file's fingerprint. One that was stopped by hand is started for that: it relays again."""
     journal = [event async for event in ctx.backend.gate_events(old, follow=False)]
     if not old.running:
         await ctx.backend.revive(old)
     return await ctx.backend.fingerprint(old), journal
 
 
-async def _of_new(ctx: Context, new: Instance) -> tuple[Mapping[str, Any], list[GateEvent]]:
+async def _of_new(
+    ctx: Context, new: Instance, epoch: int
+) -> tuple[Mapping[str, Any] | None, list[GateEvent]]:
+    """The fingerprint of what it opened with in this epoch; None if it was restarted before it had it.
+
+    Its journal can tell of earlier epochs: an instance takes its content back from a successor that ends.
+    """
     journal: list[GateEvent] = []
+    present = False
     try:
         async with (
             asyncio.timeout(_FINGERPRINT),
@@ -89,15 +114,24 @@ async def _of_new(ctx: Context, new: Instance) -> tuple[Mapping[str, Any], list[
         ):
             async for event in events:
                 journal.append(event)
-                if event["phase"] == "fingerprint":
+                if event["phase"] == "opened":
+                    present = event.get("epoch") == epoch
+                    if present and event.get("resumed"):
+                        return None, journal
+                if event["phase"] == "fingerprint" and present:
                     return event["fingerprint"], journal
     except TimeoutError:
         pass
-    raise DevenvError(
-        f"{new.name} gave no fingerprint",
-        f"its journal has none within {_FINGERPRINT:g} s",
-        "run devenv up: it goes on from here, and the old instance is kept until then",
-    )
+    return None, journal
+
+
+def _copy_verified(journal: Sequence[GateEvent]) -> bool:
+    """Whether the last course compared the whole file's SHA-256 with the owner's before it took over."""
+    verified = False
+    for event in journal:
+        if event["phase"] in ("discover", "verified"):
+            verified = event["phase"] == "verified"
+    return verified
 
 
 async def retire(ctx: Context, old: Instance, release: str) -> list[GateEvent]:
@@ -134,7 +168,7 @@ def receipt_of(
         new=Side(new.release, both.new.name, both.new.id, both.new.digest, new.epoch),
         lineage=new.lineage or "",
         verified=not against,
-        reason=against or "the fingerprint of the old instance's frozen file is that of the new one's",
+        reason=against or (_COMPUTED if both.computed else _COPIED),
         tables=compare(both.before, both.after),
         total_before=both.before["total"],
         total_after=both.after["total"],

@@ -173,7 +173,7 @@ class FakeBackend:
         old.role, made.role = "moved", "owner"
         made.epoch, made.lineage = old.epoch + 1, old.lineage
         old.say("owner", "moved")
-        made.say("successor", "opened")
+        made.say("successor", "opened", epoch=made.epoch)
 
     async def _reach(self, phase: str) -> None:
         if gate := self.pause.get(phase):
@@ -193,7 +193,7 @@ class FakeBackend:
         else:
             made.content, made.role = dict(old.content), "owner"
             made.epoch, made.lineage = old.epoch + 1, old.lineage
-            made.say("successor", "opened")
+            made.say("successor", "opened", epoch=made.epoch)
             made.say("successor", "fingerprint", fingerprint=_fingerprint(made.content))
 
     async def gate_events(
