@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable
 
 from .deadlines import Deadlines
 from .settings import Address
 
 _CHUNK = 64 << 10
-_SO_ATTACH_FILTER = 26
+_IP_MINTTL = 21
 _TCP_INFO_BACKLOG = struct.Struct("=24xI")
 _LOOK = 0.005
 """Between two tries to reach an owner that just opens: it takes a few tens of milliseconds."""
+
+_HANDSHAKE = 0.0001
+"""From a SYN to its connection in the backlog, on one machine or between two."""
 
 FindOwner = Callable[[], Awaitable[Address | None]]
 
@@ -64,10 +67,13 @@ class Relay:
         self._listener.setblocking(False)
         while self._accept():
             pass
-        # A SYN that comes from here on is sent again only after a second: so this is short.
+        # A SYN that comes from here on is sent again only after a second: so this is short, and just
+        # as long as the handshakes take that have begun.
         refuse_new(self._listener)
-        while self._accept():
-            pass
+        for _ in range(3):
+            time.sleep(_HANDSHAKE)
+            while self._accept():
+                pass
         self._listener.close()
 
     def _accept(self) -> bool:
@@ -77,6 +83,8 @@ class Relay:
             return False
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A connection has what the listener had when the handshake ended: see refuse_new.
+        connection.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 0)
         self.relayed += 1
         task = self._loop.create_task(self._relay(connection))
         self._connections.add(task)
@@ -129,18 +137,10 @@ def waiting(listener: socket.socket) -> int:
 
 
 def refuse_new(listener: socket.socket) -> None:
-    """Drop each SYN to a listening socket, so that its backlog can be emptied for good.
+    """Have the kernel drop each SYN to a listening socket, so that its backlog can be emptied for good.
 
-    A classic BPF program (socket(7), SO_ATTACH_FILTER) on the TCP header: SYN without ACK.
+    IP_MINTTL (ip(7)) drops what comes with a lower TTL than the highest one there is. It is asked only
+    of what reaches the listening socket itself, thus not of the ACK that ends a handshake. A BPF
+    filter would do the same, but not every kernel grants one without a capability.
     """
-    program = [
-        (0x30, 0, 0, 13),  # A = the flags
-        (0x54, 0, 0, 0x12),  # A &= SYN | ACK
-        (0x15, 0, 1, 0x02),  # SYN alone?
-        (0x06, 0, 0, 0),  # drop
-        (0x06, 0, 0, 0xFFFFFFFF),  # keep
-    ]
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(code)
-    address = ctypes.addressof(buffer)
-    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(program), address))
+    listener.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 255)

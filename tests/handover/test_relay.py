@@ -1,0 +1,101 @@
+"""The end of a relay: it refuses new connections and loses none that it has."""
+
+import asyncio
+import json
+import socket
+import sys
+from collections import Counter
+
+from devenv.handover.deadlines import Deadlines
+from devenv.handover.relay import Relay
+
+CLIENTS = 6
+ROUNDS = 4
+
+# A process of its own: it must not wait for the relay's turn. Connects, asks and reads without a pause.
+CLIENT = """
+import collections, json, socket, sys
+where = (sys.argv[1], int(sys.argv[2]))
+seen = collections.Counter()
+refused = 0
+while refused < 20:
+    with socket.socket() as client:
+        client.settimeout(0.2)
+        try:
+            client.connect(where)
+        except OSError:
+            refused += 1
+            continue
+        client.settimeout(5)
+        try:
+            client.sendall(b"ask")
+            seen["answered" if client.recv(16) == b"answer" else "closed without an answer"] += 1
+        except OSError as error:
+            seen[repr(error)] += 1
+print(json.dumps(seen))
+"""
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readexactly(3)
+    writer.write(b"answer")
+    await writer.drain()
+    writer.close()
+
+
+async def _nobody() -> None:
+    return None
+
+
+class LateVisitor(socket.socket):
+    """A listening socket that somebody connects to at the last moment before it is closed."""
+
+    outcome: str | None = None
+
+    def close(self) -> None:
+        if self.outcome is None:
+            with socket.socket() as client:
+                client.settimeout(0.2)
+                try:
+                    client.connect(self.getsockname())
+                    self.outcome = "connected, and cut"
+                except OSError as error:
+                    self.outcome = type(error).__name__
+        super().close()
+
+
+async def test_who_comes_in_the_last_moment_is_not_let_in_and_then_cut() -> None:
+    listener = LateVisitor()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    relay = Relay(listener, Deadlines(), _nobody)
+    relay.start()
+    relay.drain_and_close()
+    # No answer at all: it tries again, and is refused, or is somewhere else by then.
+    assert listener.outcome == "TimeoutError"
+
+
+async def test_a_relay_that_ends_under_a_flood_loses_no_accepted_connection() -> None:
+    seen: Counter[str] = Counter()
+    owner = await asyncio.start_server(_answer, "127.0.0.1", 0)
+    async with owner:
+        for _ in range(ROUNDS):
+            listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+            host, port = listener.getsockname()
+            relay = Relay(listener, Deadlines(), _nobody)
+            relay.target = owner.sockets[0].getsockname()
+            relay.start()
+            clients = [
+                await asyncio.create_subprocess_exec(
+                    sys.executable, "-c", CLIENT, host, str(port), stdout=asyncio.subprocess.PIPE
+                )
+                for _ in range(CLIENTS)
+            ]
+            await asyncio.sleep(0.4)
+            relay.drain_and_close()
+            await relay.finish(5)
+            for client in clients:
+                output, _ = await client.communicate()
+                seen.update(json.loads(output))
+    assert seen["answered"] > ROUNDS * CLIENTS
+    assert set(seen) == {"answered"}
