@@ -114,7 +114,7 @@ class Compose:
     async def images(self, release: str) -> dict[str, str]:
         names = {f"{service}:{release}": service for service in SERVICES}
         found = await docker.inspect_images(list(names))
-        return {names[name]: digest for name, digest in found.items()}
+        return {names[name]: image.digest for name, image in found.items()}
 
     async def start(self, *, replace: str | None = None) -> None:
         one = ["--no-deps", replace] if replace else ["--no-recreate"]

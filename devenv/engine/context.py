@@ -21,6 +21,9 @@ class Images(Protocol):
     def ensure_base(self, emit: Emit) -> Awaitable[bool]:
         """True if it had to be fetched or made."""
 
+    def current(self, service: str, release: str) -> Awaitable[bool]:
+        """Whether the image is here, made of what the working tree holds now."""
+
     def build(self, service: str, release: str, emit: Emit) -> Awaitable[bool]:
         """True if it was built, False if it was up to date."""
 

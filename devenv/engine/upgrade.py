@@ -47,14 +47,17 @@ class _Course:
         return f"{self.old.name} has {self.old.release}"
 
     async def image(self, note: Note) -> str | Skipped:
-        built = await self.ctx.images.build(PHP_FPM, self.release, self.ctx.emit)
+        """A release that has been built stays what it is: a rollback brings back what ran."""
+        images = self.ctx.images
         if PHP_FPM not in await self.ctx.backend.images(self.release):
-            raise DevenvError(
-                f"there is no image php-fpm:{self.release}",
-                "it was neither found nor built",
-                f"build it: devenv build --release {self.release}",
-            )
-        return "built" if built else Skipped("there already")
+            await images.ensure_base(self.ctx.emit)
+            await images.build(PHP_FPM, self.release, self.ctx.emit)
+            return "built"
+        if not await images.current(PHP_FPM, self.release):
+            words = f"php-fpm:{self.release} is not what the working tree holds now"
+            next_step = f"to build it anew: devenv build --release {self.release}"
+            self.ctx.emit(Notice(f"{words}; {next_step}"))
+        return Skipped("there already")
 
     async def save(self, note: Note) -> str:
         old = _there(self.old)

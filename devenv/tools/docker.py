@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -83,11 +84,22 @@ async def containers(project: str) -> list[Instance]:
     return sorted(found, key=lambda instance: instance.created)
 
 
-async def inspect_images(names: Sequence[str]) -> dict[str, str]:
-    """The digests of those images that are here, by name."""
+@dataclass(frozen=True, slots=True)
+class Image:
+    digest: str
+    labels: Mapping[str, str]
+
+
+async def inspect_images(names: Sequence[str]) -> dict[str, Image]:
+    """Those images that are here, by name."""
     found = await call("image", "inspect", "--format", "{{json .}}", *names, check=False)
     images = [json.loads(line) for line in found.stdout.splitlines() if line.strip()]
-    return {tag: image["Id"] for image in images for tag in image.get("RepoTags") or () if tag in names}
+    return {
+        tag: Image(image["Id"], image["Config"].get("Labels") or {})
+        for image in images
+        for tag in image.get("RepoTags") or ()
+        if tag in names
+    }
 
 
 def _one_off(raw: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ import pytest
 
 from devenv.engine.context import Context
 from devenv.engine.store import Store
+from devenv.errors import DevenvError
 from devenv.model.events import Emit, Event
 from devenv.model.stack import Stack
 from tests.backends.fake import FakeBackend
@@ -18,12 +19,19 @@ class FakeImages:
     def __init__(self, backend: FakeBackend) -> None:
         self._backend = backend
         self.asked: list[str] = []
+        self.broken: DevenvError | None = None
 
     async def ensure_base(self, emit: Emit) -> bool:
         return False
 
+    async def current(self, service: str, release: str) -> bool:
+        return True
+
     async def build(self, service: str, release: str, emit: Emit) -> bool:
         self.asked.append(f"{service}:{release}")
+        if self.broken:
+            raise self.broken
+        self._backend.built.add(release)
         return False
 
 

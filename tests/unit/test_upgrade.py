@@ -13,7 +13,7 @@ from devenv.engine.upgrade import next_release, rollback, upgrade
 from devenv.errors import DevenvError, NotVerified, UsageError
 from devenv.model.events import PhaseReached, ReceiptWritten, StepEnded
 from tests.backends.fake import FakeBackend
-from tests.unit.conftest import Told
+from tests.unit.conftest import FakeImages, Told
 
 
 @pytest.fixture
@@ -137,12 +137,23 @@ async def test_rollback_without_an_upgrade_says_what_to_do(ctx: Context, running
         await rollback(ctx)
 
 
-async def test_a_release_without_an_image_stops_before_anything_is_started(
+async def test_a_release_that_cannot_be_built_stops_before_anything_is_started(
     ctx: Context, running: FakeBackend
 ) -> None:
-    with pytest.raises(DevenvError, match="no image php-fpm:v9"):
+    assert isinstance(ctx.images, FakeImages)
+    ctx.images.broken = DevenvError("the image php-fpm:v9 cannot be built", "RUN false", "mend it")
+    with pytest.raises(DevenvError, match="php-fpm:v9 cannot be built"):
         await upgrade(ctx, "v9")
     assert "start_beside" not in running.calls
+    assert php(running) == ["v1 owner running"]
+
+
+async def test_a_release_that_is_there_is_not_built_again(ctx: Context, running: FakeBackend) -> None:
+    assert isinstance(ctx.images, FakeImages)
+    await upgrade(ctx, "v2")
+    ctx.images.asked.clear()
+    await upgrade(ctx, "v1")
+    assert ctx.images.asked == []
 
 
 @pytest.mark.parametrize("phase", ["leased", "completed"])
