@@ -90,6 +90,7 @@ class Compose:
             {
                 **lost,
                 "COMPOSE_PROJECT_NAME": self._project,
+                "IMAGE_PREFIX": self._stack.image_prefix,
                 "PORT": str(self._stack.stack.port),
                 "GATE_DATABASE": str(self._app / app.database),
                 "GATE_DOCUMENT_ROOT": str(self._app / app.document_root),
@@ -112,7 +113,7 @@ class Compose:
         return {}
 
     async def images(self, release: str) -> dict[str, str]:
-        names = {f"{service}:{release}": service for service in SERVICES}
+        names = {self._stack.image(service, release): service for service in SERVICES}
         found = await docker.inspect_images(list(names))
         return {names[name]: image.digest for name, image in found.items()}
 

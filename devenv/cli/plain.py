@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 import sys
+import textwrap
 from typing import TextIO
 
 from devenv.cli.answers import in_words
@@ -78,10 +79,12 @@ class Plain:
         self._say(_GLYPHS[event.result], f"{event.title:40} {event.seconds:6.1f} s  {event.note}".rstrip())
 
     def _stage(self, event: e.BuildStage) -> None:
-        if event.state == "started" and not self._verbose:
+        """What a person waited for; all of it when asked, and in the build's own log."""
+        if not self._verbose and event.state != "failed" and (event.seconds or 0) < _SLOW:
             return
         took = "" if event.seconds is None else f"{event.seconds:6.1f} s  "
-        self._say("▸", f"{took}{event.service} {event.release}: {event.stage} {event.state}", indent=4)
+        stage = textwrap.shorten(event.stage, 72, placeholder=" …")
+        self._say("▸", f"{took}{event.service} {event.release}: {stage} {event.state}", indent=4)
 
     def _counted(self, event: e.ProbeCounted) -> None:
         counters = event.counters

@@ -101,8 +101,8 @@ class Probe:
 
     def _client(self) -> Client:
         client = Client(self._url)
-        if self._config.login is not None:
-            form = self._config.login
+        form = self._config.login
+        if form != Form():
             answer = client.submit(self._prepare(form, client), form.fields)
             location = answer.headers.get("Location", "")
             if answer.status >= 400 or urlsplit(location).path == form.page:
@@ -149,10 +149,9 @@ class Probe:
 
     def _refusal(self, answer: Answer) -> str | None:
         """Why an answer is no acknowledgement of a write."""
-        login = self._config.login
         if not 200 <= answer.status < 400:
             return f"{answer.status} {answer.reason}"
-        if login and urlsplit(answer.headers.get("Location", "")).path == login.page:
+        if self._config.login.page and urlsplit(answer.headers.get("Location", "")).path == self._config.login.page:
             return "the login was lost"
         if answer.status == 200 and self._config.write.page:
             return "the form came back: it was not accepted"

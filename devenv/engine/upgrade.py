@@ -54,7 +54,7 @@ class _Course:
             await images.build(PHP_FPM, self.release, self.ctx.emit)
             return "built"
         if not await images.current(PHP_FPM, self.release):
-            words = f"php-fpm:{self.release} is not what the working tree holds now"
+            words = f"{self.ctx.stack.image(PHP_FPM, self.release)} is not what the working tree holds now"
             next_step = f"to build it anew: devenv build --release {self.release}"
             self.ctx.emit(Notice(f"{words}; {next_step}"))
         return Skipped("there already")

@@ -70,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--follow", action="store_true", help="go on with what happens next")
     add("fingerprint", _fingerprint, "rows and hash of each table")
     save = add("snapshot", _snapshot, "save database and travelling folders")
-    save.add_argument("-o", "--output", metavar="FILE", help="write to FILE, '-' is stdout, not to the volume")
+    save.add_argument(
+        "-o", "--output", metavar="FILE", help="write to FILE, '-' is stdout, not to the volume"
+    )
     restore = add("restore", _restore, "replace the content by that of a snapshot")
     restore.add_argument("file", metavar="FILE", help="a snapshot; '-' is stdin")
     add("retire", _retire, "no successor comes: end without waiting for one")
@@ -181,9 +183,7 @@ def _content(settings: Settings) -> Any:
     with shared(settings.state):
         current = record.load(settings.state / "record.json") or Record()
         if current.role not in (Role.OWNER, Role.MOVED) or not settings.database.exists():
-            raise Problem(
-                "this instance has no content", f"its role is {current.role}", "ask the owner"
-            )
+            raise Problem("this instance has no content", f"its role is {current.role}", "ask the owner")
         yield current
 
 

@@ -235,9 +235,10 @@ class Owner:
 
         def work() -> None:
             # If it is gone, nobody relays to us.
-            with contextlib.suppress(Unreachable, Refused, Problem), self._instance.peer(
-                address(record.predecessor)
-            ) as peer:
+            with (
+                contextlib.suppress(Unreachable, Refused, Problem),
+                self._instance.peer(address(record.predecessor)) as peer,
+            ):
                 peer.call("moved", fields)
 
         await in_thread(work)

@@ -130,9 +130,7 @@ class Relay:
 
 def waiting(listener: socket.socket) -> int:
     """How many connections wait in the backlog of a listening socket (tcp(7), TCP_INFO)."""
-    (backlog,) = _TCP_INFO_BACKLOG.unpack_from(
-        listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-    )
+    (backlog,) = _TCP_INFO_BACKLOG.unpack_from(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104))
     return int(backlog)
 
 

@@ -83,9 +83,7 @@ class Server:
 class Servers:
     """All servers of this instance. Used from the event loop only."""
 
-    def __init__(
-        self, command: Sequence[str], env: dict[str, str], sockets: Path, journal: Journal
-    ) -> None:
+    def __init__(self, command: Sequence[str], env: dict[str, str], sockets: Path, journal: Journal) -> None:
         self._command = command
         self._env = env
         self.sockets = sockets

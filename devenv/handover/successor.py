@@ -169,7 +169,9 @@ class Course:
                 self.say("verified", sha256=sha256)
                 await self._complete(peer)
             except Unreachable as error:
-                raise Problem("the owner does not answer", str(error), "it is looked for again", final=False) from error
+                raise Problem(
+                    "the owner does not answer", str(error), "it is looked for again", final=False
+                ) from error
             except Refused as refused:
                 raise refused.as_problem() from refused
             except OSError as error:

@@ -128,8 +128,6 @@ def install(staging: Path, folders: tuple[Path, ...]) -> None:
         staged = staging / str(number)
         if not staged.is_dir():
             continue
-        old = staging / f"old-{number}"
-        _remove(old)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.is_mount():
             raise Problem(
@@ -137,10 +135,9 @@ def install(staging: Path, folders: tuple[Path, ...]) -> None:
                 f"{folder} cannot be replaced as a whole",
                 "mount its parent, or leave it out of GATE_TRAVEL",
             )
-        if folder.exists():
-            folder.rename(old)
+        # Not renamed away: a folder that comes from the image cannot be (overlayfs, EXDEV).
+        _remove(folder)
         staged.rename(folder)
-        _remove(old)
 
 
 def _sync(path: Path) -> None:

@@ -28,7 +28,7 @@ class BuiltImages:
 
     async def current(self, service: str, release: str) -> bool:
         """Whether the image is here, made of what the working tree holds now."""
-        image = f"{service}:{release}"
+        image = self._stack.image(service, release)
         known = await docker.inspect_images([self._stack.images.base, image])
         return image in known and known[image].labels.get(inputs.LABEL) == self._inputs(
             service, release, known
@@ -80,7 +80,7 @@ class BuiltImages:
     def _argv(self, service: str, release: str, wanted: str) -> list[str]:
         argv = ["docker", "buildx", "build", "--load", "--progress=rawjson"]
         argv += ["--file", str(self._context / "docker" / service / "Dockerfile")]
-        argv += ["--tag", f"{service}:{release}", "--label", f"{inputs.LABEL}={wanted}"]
+        argv += ["--tag", self._stack.image(service, release), "--label", f"{inputs.LABEL}={wanted}"]
         for name, value in self._arguments(release).items():
             argv += ["--build-arg", f"{name}={value}"]
         if self._app is not None:
@@ -93,7 +93,7 @@ class BuiltImages:
         stage, said = progress.cause()
         lines = [line for line in said.splitlines() if line.strip()]
         return DevenvError(
-            f"the image {service}:{release} cannot be built",
+            f"the image {self._stack.image(service, release)} cannot be built",
             f"{stage}: {progress.error}" if stage else (lines[-1] if lines else error.why),
             f"mend it and build again: devenv build --release {release}; the whole log: {path}",
             "\n".join(lines),

@@ -1,7 +1,7 @@
 """BuildKit's raw JSON progress as events, a log, and the cause of a failure.
 
-One line is one `SolveStatus` (moby/buildkit, client/graph.go): `vertexes` are the stages, `logs` their
-output in base64.
+One object is one `SolveStatus` (moby/buildkit, client/graph.go): `vertexes` are the stages, `logs` their
+output in base64. Some releases of buildx write it on one line, some indented over many.
 """
 
 from __future__ import annotations
@@ -32,16 +32,21 @@ class Progress:
     failed: str = ""
     """The digest of the stage that failed."""
     error: str = ""
+    partial: list[str] = field(default_factory=list)
+    """The lines of an object that has not ended yet."""
 
     def read(self, line: str) -> Iterator[BuildStage | str]:
         """What one line of the builder tells: stages that changed, and lines of output."""
-        try:
-            status = json.loads(line)
-        except ValueError:
+        if not self.partial and not line.startswith("{"):
             # What goes wrong before the build is said in plain words.
             self.error = line.strip() or self.error
             yield line
             return
+        self.partial.append(line)
+        if not (line.startswith("}") or (len(self.partial) == 1 and line.endswith("}"))):
+            return
+        status = json.loads("".join(self.partial))
+        self.partial.clear()
         for vertex in status.get("vertexes") or ():
             yield from self._vertex(vertex)
         for log in status.get("logs") or ():

@@ -28,7 +28,8 @@ class ProbeConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    login: Form | None = Form(page="/login", fields={"_username": "jane_admin", "_password": "kitten"})
+    login: Form = Form(page="/login", fields={"_username": "jane_admin", "_password": "kitten"})
+    """An application without a login has an empty one: `login = {}`."""
     write: Form = Form(page="/posts/{first}", fields={"comment[content]": "Probe {nonce}"})
     read: str = "/posts/{first}"
     """The page that shows all that was written."""

@@ -58,6 +58,14 @@ class Stack(_Section):
     probe: ProbeConfig = ProbeConfig()
 
     @property
+    def image_prefix(self) -> str:
+        """Stacks of other names have images of their own; the default one's are httpd:v1 and php-fpm:v1."""
+        return "" if self.stack.name == StackSection().name else f"{self.stack.name}/"
+
+    def image(self, service: str, release: str) -> str:
+        return f"{self.image_prefix}{service}:{release}"
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.stack.port}"
 

@@ -13,7 +13,7 @@ from tests.handover.instances import stack as open_stack
 from devenv.engine.probe import Probe
 from devenv.model.probe import Form, ProbeConfig, ProbeReport
 
-SECOND_APP = ProbeConfig(login=None, write=Form(action="/write", fields={"nonce": "{nonce}"}), read="/notes")
+SECOND_APP = ProbeConfig(login=Form(), write=Form(action="/write", fields={"nonce": "{nonce}"}), read="/notes")
 
 
 @pytest.fixture

@@ -96,6 +96,13 @@ def test_another_application_takes_the_place_of_the_site(tree: Path, tmp_path: P
     assert both(tree, other) == before
 
 
+def test_an_object_over_many_lines_is_one() -> None:
+    progress = Progress("php-fpm", "v1")
+    lines = json.dumps(vertex(started=START), indent=2).splitlines()
+    [stage] = [one for line in lines for one in progress.read(line) if isinstance(one, BuildStage)]
+    assert stage.state == "started"
+
+
 def told(progress: Progress, *statuses: dict[str, Any]) -> list[BuildStage | str]:
     return [one for status in statuses for one in progress.read(json.dumps(status))]
 

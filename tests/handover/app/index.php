@@ -2,7 +2,7 @@
 /*
  * The second application: no framework, SQLite in WAL mode, rows that violate foreign keys, uploads.
  */
-$data = getenv('SECOND_DATA');
+$data = getenv('SECOND_DATA') ?: dirname(__DIR__).'/data';
 $db = new PDO("sqlite:$data/database.sqlite", null, null, [PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION]);
 $db->exec('PRAGMA busy_timeout = 5000');
 $db->exec('PRAGMA journal_mode = '.(getenv('SECOND_JOURNAL') ?: 'WAL'));
