@@ -13,7 +13,7 @@ return static function (ContainerConfigurator $container): void {
         'secret' => '%env(APP_SECRET)%',
         'http_method_override' => false,
         'session' => [
-            'handler_id' => null, // PHP's own files
+            'handler_id' => 'session.handler.native_file', // PHP's own files: one at a time has a session
             'save_path' => '%env(resolve:SESSION_PATH)%',
             'cookie_httponly' => true,
             'cookie_samesite' => 'lax',

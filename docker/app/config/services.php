@@ -12,6 +12,7 @@ return static function (ContainerConfigurator $container): void {
     $services = $container->services();
     $services->defaults()->autowire()->autoconfigure()
         ->bind('string $cacheDir', '%kernel.cache_dir%')
+        ->bind('string $fixturesDir', '%kernel.project_dir%/fixtures')
         ->bind('string $release', '%env(APP_RELEASE)%')
         ->bind('string $started', '%env(APP_STARTED)%');
     $services->load('App\\', '../src/')->exclude(['../src/Entity', '../src/Kernel.php', '../src/autoload.php']);

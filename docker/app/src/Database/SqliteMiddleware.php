@@ -32,6 +32,8 @@ final class SqliteMiddleware implements Middleware
 
             public function connect(array $params): Connection
             {
+                // A file that is missing is an error; it is not made.
+                $params['driverOptions'][\PDO::SQLITE_ATTR_OPEN_FLAGS] = \PDO::SQLITE_OPEN_READWRITE;
                 $connection = parent::connect($params);
                 $connection->exec($this->pragmas);
 

@@ -42,7 +42,7 @@ class Post
     {
         $this->title = $title;
         $this->summary = $summary;
-        $this->content = $content;
+        $this->content = str_replace("\r\n", "\n", $content); // as browsers send it
         $wanted = [...$tags];
         foreach ($this->tags as $tag) {
             if (!\in_array($tag, $wanted, true)) {
@@ -64,6 +64,16 @@ class Post
     public function getSlug(): string
     {
         return $this->slug;
+    }
+
+    public function getAuthor(): User
+    {
+        return $this->author;
+    }
+
+    public function getPublishedAt(): \DateTimeImmutable
+    {
+        return $this->publishedAt;
     }
 
     public function getTitle(): string
