@@ -19,6 +19,7 @@ final class Kernel extends BaseKernel
     /** The kernel for what .env and the environment say. Only `dev` shows errors. */
     public static function fromEnvironment(): self
     {
+        $_SERVER += getenv(); // php-fpm has it there already, PHP's other servers do not
         (new Dotenv())->load(\dirname(__DIR__).'/.env');
         $environment = $_SERVER['APP_ENV'];
 
