@@ -12,7 +12,7 @@ LABEL = "io.devenv.inputs"
 
 _RECIPES = {
     "httpd": ("docker/httpd",),
-    "php-fpm": ("docker/php-fpm", "devenv/__init__.py", "devenv/handover"),
+    "php-fpm": ("docker/php-fpm", "devenv/handover"),
 }
 """Below the build context; see the COPY lines of the Dockerfiles."""
 _PASSED_OVER = {"__pycache__", ".git"}
