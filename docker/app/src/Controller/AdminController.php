@@ -2,86 +2,82 @@
 
 namespace App\Controller;
 
-use App\Blog;
 use App\Entity\Post;
 use App\Form\PostType;
-use Doctrine\ORM\EntityManagerInterface;
+use App\Repository\PostRepository;
 use Symfony\Bundle\FrameworkBundle\Controller\AbstractController;
 use Symfony\Component\HttpFoundation\Request;
 use Symfony\Component\HttpFoundation\Response;
 use Symfony\Component\Routing\Annotation\Route;
 
-/** For ROLE_ADMIN only: see access_control in config/packages.php. */
-#[Route('/admin/posts')]
+/** Every address here is for ROLE_ADMIN: `access_control` in config/packages.php. */
+#[Route('/admin/posts', name: 'admin_')]
 final class AdminController extends AbstractController
 {
-    public function __construct(private Blog $blog, private EntityManagerInterface $entities)
+    public function __construct(private PostRepository $posts)
     {
     }
 
-    #[Route('', name: 'admin_posts', methods: ['GET'])]
-    public function list(): Response
+    #[Route('', name: 'posts', methods: ['GET'])]
+    public function index(Request $request): Response
     {
-        return $this->render('admin/posts.html.twig', [
-            'posts' => $this->blog->allPosts(),
-            'counts' => $this->blog->commentCounts(),
-        ]);
+        $page = $this->posts->page($request->query->getInt('page', 1))
+            ?? throw $this->createNotFoundException('There is no such page of posts.');
+
+        return $this->render('admin/index.html.twig', ['page' => $page]);
     }
 
-    #[Route('/new', name: 'admin_new', methods: ['GET', 'POST'])]
+    #[Route('/new', name: 'new', methods: ['GET', 'POST'])]
     public function new(Request $request): Response
     {
-        return $this->edit($request, null);
-    }
-
-    #[Route('/{slug}/edit', name: 'admin_edit', methods: ['GET', 'POST'])]
-    public function change(Request $request, string $slug): Response
-    {
-        return $this->edit($request, $this->find($slug));
-    }
-
-    #[Route('/{slug}/delete', name: 'admin_delete', methods: ['POST'])]
-    public function delete(Request $request, string $slug): Response
-    {
-        $post = $this->find($slug);
-        if (!$this->isCsrfTokenValid('delete-'.$slug, (string) $request->request->get('_token'))) {
-            throw $this->createAccessDeniedException('The form is too old, or not ours. Open the list anew.');
+        $form = $this->createForm(PostType::class)->handleRequest($request);
+        if (!$form->isSubmitted() || !$form->isValid()) {
+            return $this->renderForm('admin/new.html.twig', ['form' => $form]);
         }
-        $this->entities->remove($post);
-        $this->entities->flush();
+        $post = $this->posts->add($this->getUser(), ...$form->getData());
 
-        return $this->redirectToRoute('admin_posts', [], Response::HTTP_SEE_OTHER);
+        return $this->done('“%s” is published.', $post);
     }
 
-    private function edit(Request $request, ?Post $post): Response
+    #[Route('/{id<\d+>}/edit', name: 'edit', methods: ['GET', 'POST'])]
+    public function edit(int $id, Request $request): Response
     {
-        $form = $this->createForm(PostType::class, $post === null ? null : [
+        $post = $this->post($id);
+        $form = $this->createForm(PostType::class, [
             'title' => $post->getTitle(),
             'summary' => $post->getSummary(),
             'content' => $post->getContent(),
-            'tags' => implode(', ', $post->getTagNames()),
-        ]);
-        $form->handleRequest($request);
-        if ($form->isSubmitted() && $form->isValid()) {
-            $data = $form->getData();
-            $post ??= new Post($this->getUser(), $this->blog->slug($data['title']), new \DateTimeImmutable());
-            $post->write($data['title'], $data['summary'], $data['content'], $this->blog->tags($data['tags'] ?? ''));
-            $this->entities->persist($post);
-            $this->entities->flush();
-
-            return $this->redirectToRoute('post', ['slug' => $post->getSlug()], Response::HTTP_SEE_OTHER);
+            'tags' => $post->getTagNames(),
+        ])->handleRequest($request);
+        if (!$form->isSubmitted() || !$form->isValid()) {
+            return $this->renderForm('admin/edit.html.twig', ['form' => $form, 'post' => $post]);
         }
-        $status = $form->isSubmitted() ? Response::HTTP_UNPROCESSABLE_ENTITY : Response::HTTP_OK;
+        $this->posts->change($post, ...$form->getData());
 
-        return $this->render(
-            'admin/edit.html.twig',
-            ['form' => $form->createView(), 'post' => $post],
-            new Response(null, $status),
-        );
+        return $this->done('“%s” is saved.', $post);
     }
 
-    private function find(string $slug): Post
+    #[Route('/{id<\d+>}/delete', name: 'delete', methods: ['POST'])]
+    public function delete(int $id, Request $request): Response
     {
-        return $this->blog->post($slug) ?? throw $this->createNotFoundException('There is no such post.');
+        if (!$this->isCsrfTokenValid("delete-post-$id", $request->request->get('_token'))) {
+            throw $this->createAccessDeniedException('The form is too old, or not from this site.');
+        }
+        $post = $this->post($id);
+        $this->posts->remove($post);
+
+        return $this->done('“%s” is deleted.', $post);
+    }
+
+    private function post(int $id): Post
+    {
+        return $this->posts->find($id) ?? throw $this->createNotFoundException('There is no such post.');
+    }
+
+    private function done(string $what, Post $post): Response
+    {
+        $this->addFlash('notice', sprintf($what, $post->getTitle()));
+
+        return $this->redirectToRoute('admin_posts', [], Response::HTTP_SEE_OTHER);
     }
 }

@@ -2,73 +2,76 @@
 
 namespace App\Controller;
 
-use App\Blog;
 use App\Entity\Comment;
 use App\Entity\Post;
 use App\Form\CommentType;
+use App\Repository\PostRepository;
 use Doctrine\ORM\EntityManagerInterface;
 use Symfony\Bundle\FrameworkBundle\Controller\AbstractController;
+use Symfony\Component\Form\FormInterface;
 use Symfony\Component\HttpFoundation\Request;
 use Symfony\Component\HttpFoundation\Response;
 use Symfony\Component\Routing\Annotation\Route;
 
 final class BlogController extends AbstractController
 {
-    public function __construct(private Blog $blog, private EntityManagerInterface $entities)
+    public function __construct(private PostRepository $posts)
     {
     }
 
     #[Route('/', name: 'home', methods: ['GET'])]
-    public function home(Request $request): Response
+    public function index(Request $request): Response
     {
-        $page = max(1, $request->query->getInt('page', 1));
-        $tag = $request->query->get('tag', '');
-        $pages = $this->blog->pages($tag);
-        if ($page > $pages) {
-            throw $this->createNotFoundException("There are $pages pages.");
-        }
+        $tag = $request->query->get('tag');
+        $page = $this->posts->page($request->query->getInt('page', 1), $tag)
+            ?? throw $this->createNotFoundException('There is no such page of posts.');
 
-        return $this->render('home.html.twig', [
-            'posts' => $this->blog->posts($page, $tag),
-            'counts' => $this->blog->commentCounts(),
-            'tags' => $this->blog->tagNames(),
-            'tag' => $tag,
+        return $this->render('post/index.html.twig', [
             'page' => $page,
-            'pages' => $pages,
+            'tag' => $tag,
+            'tags' => $this->posts->tagsInUse(),
         ]);
     }
 
-    #[Route('/posts/{slug}', name: 'post', methods: ['GET', 'POST'])]
-    public function post(Request $request, string $slug): Response
+    #[Route('/posts/{slug}', name: 'post', methods: ['GET'])]
+    public function show(string $slug): Response
     {
-        $post = $this->blog->post($slug) ?? throw $this->createNotFoundException('There is no such post.');
-        $status = Response::HTTP_OK;
-        $form = null;
-        // Who is not logged in gets no form, and so no session.
-        if ($request->isMethod('POST') || $this->getUser() !== null) {
-            $this->denyAccessUnlessGranted('ROLE_USER');
-            $form = $this->createForm(CommentType::class);
-            $form->handleRequest($request);
-            if ($form->isSubmitted() && $form->isValid()) {
-                return $this->comment($post, $form->get('content')->getData());
-            }
-            $status = $form->isSubmitted() ? Response::HTTP_UNPROCESSABLE_ENTITY : $status;
-        }
+        $post = $this->post($slug);
 
-        return $this->render('post.html.twig', [
-            'post' => $post,
-            'comments' => $this->blog->comments($post),
-            'form' => $form?->createView(),
-        ], new Response(null, $status));
+        return $this->page($post, $this->isGranted('ROLE_USER') ? $this->createForm(CommentType::class) : null);
     }
 
-    private function comment(Post $post, string $content): Response
+    #[Route('/posts/{slug}', name: 'comment', methods: ['POST'])]
+    public function comment(string $slug, Request $request, EntityManagerInterface $entities): Response
     {
-        $comment = new Comment($post, $this->getUser(), $content, new \DateTimeImmutable());
-        $this->entities->persist($comment);
-        $this->entities->flush();
-        $address = $this->generateUrl('post', ['slug' => $post->getSlug(), '_fragment' => 'comment-'.$comment->getId()]);
+        $this->denyAccessUnlessGranted('ROLE_USER');
+        $post = $this->post($slug);
+        $form = $this->createForm(CommentType::class)->handleRequest($request);
+        if (!$form->isSubmitted() || !$form->isValid()) {
+            return $this->page($post, $form)->setStatusCode(Response::HTTP_UNPROCESSABLE_ENTITY);
+        }
+        $comment = new Comment($post, $this->getUser(), $form->get('content')->getData(), new \DateTimeImmutable());
+        $entities->persist($comment);
+        $entities->flush();
 
-        return $this->redirect($address, Response::HTTP_SEE_OTHER);
+        return $this->redirectToRoute(
+            'post',
+            ['slug' => $slug, '_fragment' => 'comment-'.$comment->getId()],
+            Response::HTTP_SEE_OTHER,
+        );
+    }
+
+    private function post(string $slug): Post
+    {
+        return $this->posts->findBySlug($slug) ?? throw $this->createNotFoundException('There is no such post.');
+    }
+
+    private function page(Post $post, ?FormInterface $form): Response
+    {
+        return $this->render('post/show.html.twig', [
+            'post' => $post,
+            'comments' => $this->posts->comments($post),
+            'form' => $form?->createView(),
+        ]);
     }
 }

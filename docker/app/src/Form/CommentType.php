@@ -15,7 +15,10 @@ final class CommentType extends AbstractType
         $builder->add('content', TextareaType::class, [
             'label' => 'Your comment',
             'attr' => ['rows' => 4, 'maxlength' => 10000],
-            'constraints' => [new NotBlank(message: 'A comment has at least a word.'), new Length(max: 10000)],
+            'constraints' => [
+                new NotBlank(message: 'Please write something.'),
+                new Length(max: 10000, maxMessage: 'A comment has at most {{ limit }} characters.'),
+            ],
         ]);
     }
 }
