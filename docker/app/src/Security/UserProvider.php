@@ -37,7 +37,8 @@ final class UserProvider implements UserProviderInterface
 
     public function supportsClass(string $class): bool
     {
-        return $class === User::class;
+        // Doctrine may have made a proxy of it, where a post's author is the one who reads.
+        return is_a($class, User::class, true);
     }
 
     private function found(?User $user, string $name): User
