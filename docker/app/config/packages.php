@@ -47,7 +47,9 @@ return static function (ContainerConfigurator $container): void {
         'firewalls' => [
             'health' => ['pattern' => '^/healthz$', 'security' => false],
             'main' => [
-                'lazy' => true,
+                // Who is logged in is loaded first of all: as a post's author it would be a proxy of Doctrine's,
+                // which a session cannot keep.
+                'lazy' => false,
                 'provider' => 'users',
                 'form_login' => [
                     'login_path' => 'login',
