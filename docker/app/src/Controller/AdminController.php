@@ -60,7 +60,8 @@ final class AdminController extends AbstractController
     #[Route('/{id<\d+>}/delete', name: 'delete', methods: ['POST'])]
     public function delete(int $id, Request $request): Response
     {
-        if (!$this->isCsrfTokenValid("delete-post-$id", $request->request->get('_token'))) {
+        $token = $request->request->get('_token');
+        if (!\is_string($token) || !$this->isCsrfTokenValid("delete-post-$id", $token)) {
             throw $this->createAccessDeniedException('The form is too old, or not from this site.');
         }
         $post = $this->post($id);

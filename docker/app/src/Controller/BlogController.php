@@ -23,6 +23,7 @@ final class BlogController extends AbstractController
     public function index(Request $request): Response
     {
         $tag = $request->query->get('tag');
+        $tag = \is_string($tag) ? $tag : null;
         $page = $this->posts->page($request->query->getInt('page', 1), $tag)
             ?? throw $this->createNotFoundException('There is no such page of posts.');
 

@@ -18,10 +18,12 @@ final class SecurityController extends AbstractController
             return $this->redirectToRoute('home');
         }
 
+        $target = $request->query->get('_target_path');
+
         return $this->render('login.html.twig', [
             'error' => $attempt->getLastAuthenticationError(),
             'username' => $attempt->getLastUsername(),
-            'target' => $request->query->get('_target_path'),
+            'target' => \is_string($target) ? $target : null,
         ]);
     }
 

@@ -43,7 +43,7 @@ final class Fixtures
                 $fixture['tags'],
             ));
             $entities->persist($post);
-            for ($index = 0; $index < $number * 7 % 6; ++$index) {
+            for ($index = 0; $index < ($number * 7 + 3) % 6; ++$index) {
                 $said = $time->modify(sprintf('+%d minutes', 47 + 191 * $index + 13 * $number));
                 $author = $users[($number + $index + 1) % 3];
                 $entities->persist(new Comment($post, $author, $remarks[($number * 5 + $index) % \count($remarks)], $said));
