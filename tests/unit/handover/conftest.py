@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from devenv.handover.settings import Settings
+
+SECRET = "s" * 20 + "0123456789abcdef"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of an instance whose files lie in `tmp_path`, all folders made."""
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    for name in ("data/.gate", "data/uploads", "snapshots"):
+        (tmp_path / name).mkdir(parents=True)
+    return Settings.from_env(
+        {
+            "GATE_RELEASE": "v1",
+            "GATE_DATABASE": str(tmp_path / "data/database.sqlite"),
+            "GATE_SEED": "",
+            "GATE_TRAVEL": str(tmp_path / "data/uploads"),
+            "GATE_SNAPSHOTS": str(tmp_path / "snapshots"),
+            "GATE_SECRET_FILE": str(secret),
+            "GATE_LISTEN": "127.0.0.1:0",
+            "GATE_CONTROL": "127.0.0.1:0",
+        }
+    )
+
+
+@pytest.fixture
+def sql() -> Iterator[Callable[..., list[tuple[object, ...]]]]:
+    """Run statements in a database file, each a string or (string, parameters); rows of the last."""
+
+    def run(path: Path, *statements: str | tuple[str, tuple[object, ...]]) -> list[tuple[object, ...]]:
+        rows: list[tuple[object, ...]] = []
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            for statement in statements:
+                text, parameters = (statement, ()) if isinstance(statement, str) else statement
+                rows = connection.execute(text, parameters).fetchall()
+        return rows
+
+    return run  # type: ignore[return-value]

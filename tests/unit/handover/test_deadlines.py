@@ -1,0 +1,79 @@
+"""The order of the deadlines, here and in the files that repeat one of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devenv.handover.deadlines import Deadlines
+
+ROOT = Path(__file__).parents[3]
+CHAIN = ("poll", "drain", "lease", "hook", "termination", "grace")
+PAIRS = list(zip(CHAIN, CHAIN[1:], strict=False))
+
+
+def test_the_deadlines_as_they_are_fit_together() -> None:
+    assert Deadlines().disorder() is None
+
+
+@given(st.lists(st.floats(0.001, 1e6), min_size=6, max_size=6))
+def test_an_order_is_accepted_exactly_when_each_is_shorter_than_the_next(values: list[float]) -> None:
+    deadlines = replace(Deadlines(), **dict(zip(CHAIN, values, strict=True)))
+    rising = all(shorter < longer for shorter, longer in zip(values, values[1:], strict=False))
+    assert (deadlines.disorder() is None) == rising
+
+
+@pytest.mark.parametrize(("shorter", "longer"), PAIRS)
+def test_two_neighbours_that_are_swapped_are_named(shorter: str, longer: str) -> None:
+    right = Deadlines()
+    swapped = replace(right, **{shorter: getattr(right, longer), longer: getattr(right, shorter)})
+    assert swapped.disorder() == f"deadline {shorter} must be shorter than {longer}"
+
+
+@pytest.mark.parametrize(("shorter", "longer"), PAIRS)
+def test_two_neighbours_that_are_equal_are_named(shorter: str, longer: str) -> None:
+    equal = replace(Deadlines(), **{shorter: getattr(Deadlines(), longer)})
+    assert equal.disorder() == f"deadline {shorter} must be shorter than {longer}"
+
+
+def test_the_engine_kills_exactly_when_the_table_says() -> None:
+    compose = (ROOT / "compose/compose.yaml").read_text()
+    periods = re.findall(r"^\s*stop_grace_period: (\d+)s$", compose, re.MULTILINE)
+    assert [float(period) for period in periods] == [Deadlines().grace]
+
+
+def test_httpd_waits_longer_than_any_request_is_held() -> None:
+    config = (ROOT / "docker/httpd/httpd.conf").read_text()
+    (proxy,) = re.findall(r'^<Proxy "fcgi:.*\btimeout=(\d+)>$', config, re.MULTILINE)
+    (overall,) = re.findall(r"^Timeout (\d+)$", config, re.MULTILINE)
+    # An owner may be closed until its successor's hook ends; then a relay may look for it.
+    longest = Deadlines().hook + Deadlines().relay
+    assert float(proxy) > longest
+    assert float(overall) > longest
+
+
+def test_a_terminating_owner_ends_before_it_is_killed_with_all_that_comes_after_its_wait() -> None:
+    deadlines = Deadlines()
+    assert deadlines.termination + deadlines.linger < deadlines.grace
+    assert deadlines.hook + deadlines.linger < deadlines.termination
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Deadlines)])
+def test_each_deadline_can_be_set_by_its_variable_and_no_other_changes(name: str) -> None:
+    deadlines = Deadlines.from_env({f"GATE_DEADLINE_{name.upper()}": "0.25"})
+    assert deadlines == replace(Deadlines(), **{name: 0.25})
+
+
+def test_an_empty_variable_means_the_default() -> None:
+    assert Deadlines.from_env({"GATE_DEADLINE_LEASE": ""}) == Deadlines()
+
+
+def test_a_successor_renews_more_than_once_within_a_lease() -> None:
+    deadlines = Deadlines()
+    # `_renewing` asks each third of a lease; the way there and back must fit in the rest.
+    assert deadlines.lease / 3 + deadlines.connect < deadlines.lease * 2 / 3

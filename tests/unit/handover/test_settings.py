@@ -1,0 +1,89 @@
+"""What an instance is told by its environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devenv.handover.deadlines import Deadlines
+from devenv.handover.problem import Problem
+from devenv.handover.settings import Settings
+
+
+def test_an_empty_environment_gives_what_the_image_expects() -> None:
+    settings = Settings.from_env({"GATE_SNAPSHOTS": "/nonexistent"})
+    assert settings.database == Path("/app/data/database.sqlite")
+    assert settings.travel == (Path("/app/data/sessions"),)
+    assert settings.seed == Path("/app/seed/database.sqlite")
+    assert settings.state == Path("/app/data/.gate")
+    assert settings.staging == Path("/app/data/.gate/incoming")
+    assert settings.secret_file == Path("/run/secrets/handover")
+    assert (settings.listen, settings.control) == (("0.0.0.0", 9000), ("0.0.0.0", 9010))
+    assert settings.peers == ("php-fpm",)
+    assert settings.control_name is None
+    assert settings.deadlines == Deadlines()
+
+
+def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATE_RELEASE", "v7")
+    assert Settings.from_env().release == "v7"
+
+
+def test_the_record_and_the_sessions_lie_beside_the_database_wherever_that_is() -> None:
+    settings = Settings.from_env({"GATE_DATABASE": "/srv/db/site.sqlite"})
+    assert settings.state == Path("/srv/db/.gate")
+    assert settings.travel == (Path("/srv/db/sessions"),)
+
+
+def test_lists_are_split_and_their_empty_parts_are_nothing() -> None:
+    settings = Settings.from_env({"GATE_TRAVEL": "/a::/b/c:", "GATE_PEERS": "php-fpm , 10.0.0.7"})
+    assert settings.travel == (Path("/a"), Path("/b/c"))
+    assert settings.peers == ("php-fpm", "10.0.0.7")
+
+
+def test_nothing_travels_and_nothing_is_seeded_where_that_is_said() -> None:
+    settings = Settings.from_env({"GATE_TRAVEL": "", "GATE_SEED": "", "GATE_CONTROL_NAME": ""})
+    assert (settings.travel, settings.seed, settings.control_name) == ((), None, None)
+
+
+def test_snapshots_have_a_place_only_where_a_folder_is_mounted(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert Settings.from_env({"GATE_SNAPSHOTS": str(tmp_path)}).snapshots == tmp_path
+    assert Settings.from_env({"GATE_SNAPSHOTS": str(tmp_path / "none")}).snapshots is None
+    assert Settings.from_env({"GATE_SNAPSHOTS": str(tmp_path / "file")}).snapshots is None
+    assert Settings.from_env({"GATE_SNAPSHOTS": ""}).snapshots is None
+
+
+def test_addresses_and_deadlines_are_read() -> None:
+    settings = Settings.from_env({"GATE_LISTEN": "127.0.0.5:19000", "GATE_DEADLINE_LEASE": "7.5"})
+    assert settings.listen == ("127.0.0.5", 19000)
+    assert settings.deadlines.lease == 7.5
+
+
+def _with_secret(tmp_path: Path, content: bytes | None) -> Settings:
+    path = tmp_path / "handover"
+    if content is not None:
+        path.write_bytes(content)
+    return Settings.from_env({"GATE_SECRET_FILE": str(path)})
+
+
+def test_the_secret_is_read_without_the_line_end_that_editors_add(tmp_path: Path) -> None:
+    assert _with_secret(tmp_path, b"k" * 32 + b"\n").secret() == b"k" * 32
+
+
+def test_a_missing_secret_says_where_it_was_looked_for_and_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(Problem) as caught:
+        _with_secret(tmp_path, None).secret()
+    assert caught.value.error == "the hand-over has no secret"
+    assert str(tmp_path / "handover") in caught.value.why
+    assert "HANDOVER_SECRET" in caught.value.next_step
+    assert caught.value.final
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"swordfish", b"k" * 31, b" " * 40])
+def test_a_short_secret_is_refused_and_not_repeated(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(Problem) as caught:
+        _with_secret(tmp_path, content).secret()
+    assert caught.value.error == "the secret of the hand-over is too short"
+    assert "swordfish" not in str(caught.value.as_json())
