@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPException
 
 import pytest
+
 from tests.site.visitor import Visitor
 
 SERVE = """

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from tests.site.visitor import Page, Visitor
 
 pytestmark = pytest.mark.engine
@@ -118,6 +119,10 @@ class TestLogin:
         answer = visitor.log_out()
         assert (answer.status, answer.location) == (302, "/")
         assert full_name not in visitor.get("/").elements("header")[0].text
+
+    def test_who_reads_a_post_of_their_own_stays_logged_in(self, jane: Visitor) -> None:
+        assert "Jane Doe" in jane.get(posts(jane.get("/"))[0]).elements("header")[0].text
+        assert "Jane Doe" in jane.get("/").elements("header")[0].text
 
     def test_login_makes_a_new_session(self, visitor: Visitor) -> None:
         visitor.get("/login")

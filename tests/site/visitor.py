@@ -7,6 +7,9 @@ from html.parser import HTMLParser
 from http.client import HTTPConnection, HTTPMessage
 from urllib.parse import urlencode, urlsplit
 
+PASSWORD = "kitten"
+"""Of every account of the demonstration."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -84,7 +87,7 @@ class Visitor:
     def submit(self, form: Form, values: dict[str, str]) -> Page:
         return self.post(form.action, {**form.values, **values})
 
-    def log_in(self, name: str, password: str = "kitten") -> Page:
+    def log_in(self, name: str, password: str = PASSWORD) -> Page:
         return self.submit(self.get("/login").form("_username"), {"_username": name, "_password": password})
 
     def log_out(self) -> Page:
