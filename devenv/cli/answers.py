@@ -69,6 +69,12 @@ def _doctor(data: Data) -> str:
     return "\n".join(lines)
 
 
+def _mends(data: Data) -> str:
+    return "\n".join(
+        f"▸ {step['title']}\n" + "\n".join(f"    {line}" for line in step["does"]) for step in data["steps"]
+    )
+
+
 def _age(seconds: float) -> str:
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
@@ -81,6 +87,7 @@ _KINDS: dict[str, Words] = {
     "verify": _verify,
     "snapshots": _snapshots,
     "doctor": _doctor,
+    "mends": _mends,
     "snapshot": lambda data: str(data["path"]),
     "restore": lambda data: f"content of {data['path']} in {data['instance']}",
     "path": lambda data: "\n".join(f"{name:8} {value}" for name, value in data.items()),

@@ -288,23 +288,31 @@ def doctor(
     """
 
     async def use(session: Session) -> None:
-        from devenv import doctor as checks
+        from devenv import doctor as room
+        from devenv.engine import graph
 
-        found = await checks.check()
-        session.emit(Answer("doctor", {"checks": [asdict(one) for one in found]}))
-        broken = [one for one in found if one.status == "fail"]
-        if fix and any(one.status != "ok" for one in found):
-            if not yes:
-                _ask("doctor mends what is not ✓ above, which can install packages and start the engine")
-            await checks.fix(found)
-            found = await checks.check()
+        done: list[str] = []
+        while True:
+            found = await room.examine(session.stack)
             session.emit(Answer("doctor", {"checks": [asdict(one) for one in found]}))
-            broken = [one for one in found if one.status == "fail"]
-        if broken:
+            mends = (
+                await room.prescribe(found, state_folder(session.stack).parent / "dockerd.log") if fix else []
+            )
+            names = [mend.name for mend in mends]
+            # What was missing can hide what else is: an engine that answers is asked more.
+            if not mends or names == done:
+                break
+            steps = [{"name": mend.name, "title": mend.title, "does": mend.does} for mend in mends]
+            session.emit(Answer("mends", {"steps": steps}))
+            if not yes:
+                _ask("doctor does this, step by step")
+            await graph.run(room.in_turn(mends), {mend.name: mend.work for mend in mends}, session.emit)
+            done = names
+        if broken := [one for one in found if one.status == "fail"]:
             raise NotFit(
                 "this machine cannot run the stack as it is",
                 "; ".join(f"{one.name}: {one.reason}" for one in broken),
-                "see the mends above" if fix else "run: devenv doctor --fix",
+                room.advice(broken, tried=fix),
             )
 
     return perform("doctor", common, use)

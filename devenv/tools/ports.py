@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from contextlib import suppress
 from pathlib import Path
 
 _LISTEN = "0A"
+
+
+def taken(port: int) -> bool:
+    """Whether something listens on 127.0.0.1 there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            # A low port is closed to us, not to the engine.
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def holder(port: int) -> str | None:

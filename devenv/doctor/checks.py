@@ -1,0 +1,267 @@
+"""What the stack needs of this machine. Checks run side by side, and are told in one order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from devenv.doctor import host as hosts
+from devenv.doctor.host import Host
+from devenv.errors import DevenvError
+from devenv.model.stack import ImagesSection, Stack
+from devenv.tools import docker, ports, process
+
+Status = Literal["ok", "warn", "fail"]
+Fix = Literal["", "engine", "compose", "buildx", "mmdebstrap", "start"]
+"""What `--fix` would install, or start."""
+
+ENGINE_MINIMUM = (25, 0)
+"""The first that builds and keeps `HEALTHCHECK --start-interval`."""
+BUILDX_MINIMUM = (0, 13)
+"""The first with `--progress=rawjson`."""
+ANSWER = 10.0
+"""An engine that has not answered after so many seconds counts as hanging."""
+REGISTRY = 6.0
+DISK_TIGHT = 3_000_000_000
+DISK_MINIMUM = 1_000_000_000
+
+_MINIMUM = {"compose": docker.COMPOSE_MINIMUM, "buildx": BUILDX_MINIMUM}
+_REFUSED = re.compile(r"permission denied", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    status: Status
+    reason: str
+    mend: str = ""
+    fix: Fix = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What the docker command tells of itself and of its engine."""
+
+    command: bool = False
+    """The docker command is there."""
+    version: str = ""
+    """Of the engine; empty: it does not answer."""
+    silence: str = ""
+    """Why it does not."""
+    context: str = "default"
+    folder: str = ""
+    """Where it stores images and containers."""
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    """Versions by name."""
+
+
+async def examine(stack: Stack) -> list[Check]:
+    """All checks, in an order that stays the same."""
+    host = hosts.look()
+
+    async def on_engine() -> tuple[Check, ...]:
+        seen = await ask_engine()
+        base, port = await asyncio.gather(_base_image(stack, seen, host), _port(stack, seen))
+        plugins = (plugin(name, seen, host) for name in ("compose", "buildx"))
+        return (engine(seen, host), *plugins, base, port, await asyncio.to_thread(_disk, seen, host))
+
+    seen, name = await asyncio.gather(on_engine(), asyncio.to_thread(_other_program))
+    return [*seen, name]
+
+
+async def ask_engine() -> Engine:
+    if shutil.which("docker") is None:
+        return Engine(silence="there is no docker command")
+    try:
+        told = await process.run(["docker", "info", "--format", "{{json .}}"], check=False, timeout=ANSWER)
+    except DevenvError as error:
+        return Engine(command=True, silence=error.why)
+    return read_info(told.stdout, told.stderr)
+
+
+def read_info(stdout: str, stderr: str) -> Engine:
+    """The answer of `docker info`. It tells of the command's own plugins even where no engine answers."""
+    try:
+        raw = json.loads(stdout)
+    except ValueError:
+        raw = {}
+    client = raw.get("ClientInfo") or {}
+    said = [*(raw.get("ServerErrors") or ()), *(line for line in stderr.splitlines() if line.strip())]
+    version = raw.get("ServerVersion") or ""
+    return Engine(
+        command=True,
+        version=version,
+        silence="" if version else (said[0] if said else "it says nothing"),
+        context=client.get("Context") or "default",
+        folder=raw.get("DockerRootDir") or "",
+        plugins={one["Name"]: one.get("Version") or "" for one in client.get("Plugins") or ()},
+    )
+
+
+def engine(seen: Engine, host: Host) -> Check:
+    name = "container engine"
+    needed = f"Docker Engine {_dotted(ENGINE_MINIMUM)} or newer"
+    if seen.version:
+        if older(seen.version, ENGINE_MINIMUM):
+            return Check(
+                name, "fail", f"{seen.version} is too old", f"install {needed}", _by_apt(host, "engine")
+            )
+        return Check(name, "ok", f"{seen.version} answers")
+    if _REFUSED.search(seen.silence):
+        return Check(
+            name,
+            "fail",
+            "it refuses this user",
+            "add yourself to its group, then log in again: sudo usermod -aG docker $USER",
+        )
+    if host.mac:
+        words = "start Docker Desktop" if seen.command else "install Docker Desktop, and start it"
+        return Check(name, "fail", seen.silence, words)
+    if seen.command and (elsewhere := host.elsewhere or _context(seen)):
+        return Check(name, "fail", seen.silence, f"start the engine that {elsewhere} names, or name none")
+    if seen.command and host.dockerd:
+        how = "systemctl start docker" if host.managed else "dockerd"
+        return Check(name, "fail", f"it does not run: {seen.silence}", f"start it, as root: {how}", "start")
+    reason = "it is not installed" if seen.command else seen.silence
+    return Check(name, "fail", reason, f"install {needed}", _by_apt(host, "engine"))
+
+
+def plugin(name: Literal["compose", "buildx"], seen: Engine, host: Host) -> Check:
+    title, minimum = f"docker {name}", _MINIMUM[name]
+    version = seen.plugins.get(name)
+    words = f"install its version {_dotted(minimum)} or newer"
+    if version is None:
+        return Check(title, "fail", "it is not there", words, _by_apt(host, name))
+    if older(version, minimum):
+        return Check(title, "fail", f"{version} is too old", words, _by_apt(host, name))
+    return Check(title, "ok", version)
+
+
+def base_image(image: str, where: Literal["here", "registry", "nowhere", "unknown"], host: Host) -> Check:
+    """`where` it is to be had."""
+    name = "base image"
+    if where == "here":
+        return Check(name, "ok", f"{image} is here")
+    if where == "registry":
+        return Check(name, "ok", f"a registry has {image}")
+    by_packages = image == ImagesSection().base and host.distribution == "debian"
+    if by_packages and host.mmdebstrap:
+        return Check(name, "ok", f"mmdebstrap can make {image}")
+    if where == "unknown":
+        return Check(name, "warn", "not known before the engine answers")
+    if by_packages:
+        words = "install mmdebstrap, which makes it of Debian's packages"
+        return Check(name, "warn", f"no registry gives {image}", words, "mmdebstrap")
+    return Check(name, "warn", f"no registry gives {image}", "let this machine reach a registry")
+
+
+def disk(free: int, folder: Path) -> Check:
+    reason = f"{free / 1e9:.1f} GB free in {folder}"
+    if free >= DISK_TIGHT:
+        return Check("disk", "ok", reason)
+    return Check(
+        "disk",
+        "warn" if free >= DISK_MINIMUM else "fail",
+        f"{reason}; images and their builds take up to {DISK_TIGHT / 1e9:.0f} GB",
+        "make room there; docker system df tells what the engine keeps",
+    )
+
+
+def version(text: str) -> tuple[int, int] | None:
+    """The first two numbers: (2, 40) of `v2.40.3-3`."""
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def older(text: str, minimum: tuple[int, int]) -> bool:
+    """A version that does not say its number is a build of one's own, and trusted."""
+    found = version(text)
+    return found is not None and found < minimum
+
+
+def _by_apt(host: Host, fix: Fix) -> Fix:
+    return fix if host.distribution else ""
+
+
+def _dotted(numbers: tuple[int, int]) -> str:
+    return ".".join(map(str, numbers))
+
+
+def _context(seen: Engine) -> str:
+    return "" if seen.context == "default" else f"the docker context {seen.context}"
+
+
+async def _base_image(stack: Stack, seen: Engine, host: Host) -> Check:
+    image = stack.images.base
+    if not seen.version:
+        return base_image(image, "unknown", host)
+    if await docker.inspect_images([image]):
+        return base_image(image, "here", host)
+    if image == ImagesSection().base and host.mmdebstrap and host.distribution == "debian":
+        # No need to wait for a registry that perhaps never answers: the build has a second way.
+        return base_image(image, "nowhere", host)
+    if "buildx" not in seen.plugins:
+        return base_image(image, "unknown", host)
+    try:
+        await docker.call("buildx", "imagetools", "inspect", "--raw", image, timeout=REGISTRY)
+    except DevenvError:
+        return base_image(image, "nowhere", host)
+    return base_image(image, "registry", host)
+
+
+async def _port(stack: Stack, seen: Engine) -> Check:
+    port = stack.stack.port
+    if not await asyncio.to_thread(ports.taken, port):
+        return Check("port", "ok", f"{port} is free")
+    containers = []
+    if seen.version:
+        label = f'{{{{.Label "{docker.PROJECT_LABEL}"}}}}'
+        listed = await docker.call(
+            "ps", "--filter", f"publish={port}", "--format", f"{{{{.Names}}}} {label}", check=False
+        )
+        containers = [line.split() for line in listed.stdout.splitlines()]
+    for container, *project in containers:
+        if project == [stack.stack.name]:
+            return Check("port", "ok", f"{port} is this stack's own, of {container}")
+    who = f"container {containers[0][0]}" if containers else await asyncio.to_thread(ports.holder, port)
+    return Check(
+        "port",
+        "fail",
+        f"{who or 'another program'} listens on {port}",
+        "end it, or set another [stack] port in devenv.toml",
+    )
+
+
+def _disk(seen: Engine, host: Host) -> Check:
+    folder = Path(seen.folder or "/var/lib/docker")
+    if host.mac or (seen.folder and not folder.exists()):
+        return Check("disk", "ok", "the engine stores elsewhere, not seen from here")
+    # The folder comes with the first start of the engine.
+    while not folder.exists():
+        folder = folder.parent
+    return disk(shutil.disk_usage(folder).free, folder)
+
+
+def _other_program() -> Check:
+    """The name is not ours alone."""
+    own = Path(sys.prefix).resolve()
+    folders = dict.fromkeys(os.environ.get("PATH", "").split(os.pathsep))
+    found = [Path(path) for folder in folders if folder and (path := shutil.which("devenv", path=folder))]
+    if not found:
+        return Check("name", "ok", "no other devenv on PATH")
+    if found[0].resolve().is_relative_to(own):
+        return Check("name", "ok", f"devenv on PATH is this one, {found[0]}")
+    return Check(
+        "name",
+        "warn",
+        f"devenv on PATH is another program, {found[0]}",
+        f"put {Path(sys.prefix, 'bin')} before {found[0].parent} in PATH, or call this one by its path",
+    )
