@@ -37,33 +37,51 @@ final class SqliteMiddleware implements Middleware
                 $connection = parent::connect($params);
                 $connection->exec($this->pragmas);
 
-                return self::immediate($connection);
+                return isset($params['path']) ? self::queued($connection, $params['path'].'-writers') : $connection;
             }
 
             /**
-             * A transaction takes the write lock when it begins, where SQLite waits its turn. One that
-             * asks for it after it has read may be refused at once ("database is locked").
+             * Writers queue up at a file lock. SQLite itself lets them sleep and try again, where one of
+             * eight may have no luck for a second. A transaction takes the write lock when it begins:
+             * one that asks for it after it has read may be refused at once ("database is locked").
              */
-            private static function immediate(Connection $connection): Connection
+            private static function queued(Connection $connection, string $queue): Connection
             {
-                return new class($connection) extends AbstractConnectionMiddleware {
+                return new class($connection, fopen($queue, 'c')) extends AbstractConnectionMiddleware {
+                    /** @param resource $queue */
+                    public function __construct(Connection $connection, private $queue)
+                    {
+                        parent::__construct($connection);
+                    }
+
                     public function beginTransaction()
                     {
-                        $this->exec('BEGIN IMMEDIATE');
+                        flock($this->queue, \LOCK_EX);
 
-                        return true;
+                        return $this->then('BEGIN IMMEDIATE', release: false);
                     }
 
                     public function commit()
                     {
-                        $this->exec('COMMIT');
-
-                        return true;
+                        return $this->then('COMMIT', release: true);
                     }
 
                     public function rollBack()
                     {
-                        $this->exec('ROLLBACK');
+                        return $this->then('ROLLBACK', release: true);
+                    }
+
+                    private function then(string $statement, bool $release): bool
+                    {
+                        $done = false;
+                        try {
+                            $this->exec($statement);
+                            $done = true;
+                        } finally {
+                            if ($release || !$done) {
+                                flock($this->queue, \LOCK_UN);
+                            }
+                        }
 
                         return true;
                     }
