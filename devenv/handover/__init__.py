@@ -1,0 +1,1 @@
+"""The gate of php-fpm: owns the content, hands it over, relays to its successor. Runs in the image."""
