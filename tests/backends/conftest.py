@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from devenv import assets
 from devenv.backends.compose import Compose
 from devenv.backends.protocol import SERVICES, Backend
+from devenv.images import BuiltImages
 from devenv.model.stack import Stack, StackSection
 from tests.backends.fake import FakeBackend
 
@@ -28,14 +30,13 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     if request.param == "fake":
         yield FakeBackend()
         return
-    from devenv import assets, images
-
+    # A project, images and a port of its own: a stack that a person runs here is left alone.
+    stack = Stack(stack=StackSection(name="devenv-contract", port=free_port()))
+    images = BuiltImages(stack, tmp_path, assets.docker_context(), tmp_path / "builds")
     await images.ensure_base(lambda event: None)
     for release in RELEASES:
         for service in SERVICES:
             await images.build(service, release, lambda event: None)
-    # A project and a port of its own: a stack that a person runs here is left alone.
-    stack = Stack(stack=StackSection(name="devenv-contract", port=free_port()))
     made = Compose(stack, assets.compose_file(), tmp_path / "compose.env")
     await made.prepare(dict.fromkeys(SERVICES, "v1"))
     try:
