@@ -16,6 +16,7 @@ import json
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,6 +60,11 @@ def _mac(secret: bytes, *parts: object) -> str:
     return hmac.new(secret, json.dumps(parts).encode(), hashlib.sha256).hexdigest()
 
 
+def _same(mac: str, given: str) -> bool:
+    # What came over the wire may be anything; compare_digest takes no text beyond ASCII.
+    return hmac.compare_digest(mac.encode(), given.encode("utf-8", "surrogateescape"))
+
+
 class Peer:
     """A connection to a gate, made when it is first used. Not shared between threads."""
 
@@ -72,6 +78,7 @@ class Peer:
         self._connection: http.client.HTTPConnection | None = None
         self._nonces = ("", "")
         self._count = 0
+        self._used = 0.0
 
     def __enter__(self) -> Peer:
         return self
@@ -105,6 +112,8 @@ class Peer:
         body: bytes,
         read: Callable[[http.client.HTTPResponse], Body],
     ) -> tuple[Fields, Body]:
+        if time.monotonic() - self._used > self._deadlines.reply / 2:
+            self.close()  # we had other work, and the server does not wait for ever
         try:
             connection = self._connection or self._connect()
             self._count += 1
@@ -115,7 +124,13 @@ class Peer:
             connection.request("POST", f"/{verb}", body, headers)
             response = connection.getresponse()
             content = read(response)
+            if response.length:
+                raise http.client.HTTPException(f"the answer was cut, {response.length} bytes are missing")
             answer = self._authentic(response, mac, content)
+            self._used = time.monotonic()
+        except Problem:
+            self.close()
+            raise
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             host, port = self.address
@@ -131,6 +146,7 @@ class Peer:
         connection = http.client.HTTPConnection(
             host, port, timeout=self._deadlines.connect, source_address=self._source
         )
+        self._connection = connection  # closed with us, whatever happens now
         connection.connect()
         connection.sock.settimeout(self._deadlines.reply)
         ours = secrets.token_hex(16)
@@ -139,7 +155,7 @@ class Peer:
         response.read()
         self._nonces = (ours, response.headers["Handover-Nonce"])
         self._count = 0
-        self._connection = connection
+        self._used = time.monotonic()
         return connection
 
     def _authentic(
@@ -147,8 +163,10 @@ class Peer:
     ) -> Fields:
         written = response.headers.get("Handover-Fields", "")
         expected = _mac(self._secret, "answer", request_mac, response.status, written, _sha256(content))
-        if not hmac.compare_digest(expected, response.headers.get("Handover-Mac", "")):
-            if response.status == 401:
+        genuine = _same(expected, response.headers.get("Handover-Mac", ""))
+        # The peer that shares our secret and did not get what we sent has refused nothing.
+        if not genuine or response.status == 401:
+            if not genuine and response.status == 401:
                 raise Problem(
                     "the peer does not accept our secret",
                     f"{self.address[0]} has another one, so it belongs to another stack, "
@@ -157,7 +175,7 @@ class Peer:
                 )
             raise Problem(
                 "an answer of the peer is not authentic",
-                f"{self.address[0]}: it was changed on the way, or the secrets differ",
+                f"{self.address[0]}: it or our request was changed on the way, or the secrets differ",
                 "nothing was taken from it; look who else is on this network, then try again",
                 final=False,
             )
@@ -220,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.timeout = self.server.deadlines.reply
-        self.ours = secrets.token_hex(16)
+        self.ours = ""
         self.theirs = ""
         self.count = 0
         super().setup()
@@ -230,6 +248,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         self.theirs = self.headers["Handover-Nonce"]
+        # A new one each time: the count begins again, and nothing said before may fit.
+        self.ours = secrets.token_hex(16)
         self.count = 0
         self.send_response(200)
         self.send_header("Handover-Nonce", self.ours)
@@ -247,7 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.count += 1
         sha256 = hashlib.sha256(body).hexdigest()
         mac = _mac(self.server.secret, "request", self.theirs, self.ours, self.count, verb, written, sha256)
-        if not self.theirs or not hmac.compare_digest(mac, self.headers.get("Handover-Mac", "")):
+        if not self.theirs or not _same(mac, self.headers.get("Handover-Mac", "")):
             self.close_connection = True
             self._send(401, mac, Reply({"error": "not authentic"}))
             return
