@@ -1,0 +1,356 @@
+"""What the doctor makes of what it finds, and what it would do about it. Nothing here is installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devenv.doctor import apt, checks, mends, starting
+from devenv.doctor.apt import Recipe, Source
+from devenv.doctor.checks import Check, Engine
+from devenv.doctor.host import Host, distribution
+from devenv.errors import NotFit
+from devenv.model.stack import ImagesSection
+
+BOOKWORM = Host(distribution="debian", codename="bookworm")
+MIRROR = "http://mirror.example/debian"
+KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
+IMAGE = ImagesSection().base
+
+ONE_LINE = f"""
+# deb {MIRROR} bookworm main
+deb-src {MIRROR} bookworm main
+deb https://php.example bookworm main
+deb [arch=amd64 signed-by={KEY}] {MIRROR}/ bookworm main contrib # ours
+deb {MIRROR} bookworm-updates main
+"""
+DEB822 = f"""
+Types: deb deb-src
+# a remark between two fields
+URIs: {MIRROR}
+Suites: bookworm bookworm-updates
+Components: main contrib
+Signed-By:
+ -----BEGIN PGP PUBLIC KEY BLOCK-----
+ .
+ abc=
+ -----END PGP PUBLIC KEY BLOCK-----
+
+Enabled: no
+Types: deb
+URIs: {MIRROR}
+Suites: trixie
+Components: main
+
+types: deb-src
+URIs: {MIRROR}
+Suites: sid
+Components: main
+"""
+
+
+def test_entries_of_one_line_each() -> None:
+    found = apt.parse_list(ONE_LINE)
+    assert [one.uris for one in found] == [("https://php.example",), (f"{MIRROR}/",), (MIRROR,)]
+    assert found[1] == Source((f"{MIRROR}/",), ("bookworm",), ("main", "contrib"), {"Signed-By": KEY})
+
+
+def test_entries_of_paragraphs_with_a_key_that_is_written_out() -> None:
+    (found,) = apt.parse_deb822(DEB822)
+    assert (found.uris, found.suites) == ((MIRROR,), ("bookworm", "bookworm-updates"))
+    assert found.options["Signed-By"].splitlines()[-1] == " -----END PGP PUBLIC KEY BLOCK-----"
+
+
+def test_sources_are_read_in_the_order_of_apt_and_without_our_own(tmp_path: Path) -> None:
+    folder = tmp_path / "sources.list.d"
+    folder.mkdir()
+    (tmp_path / "sources.list").write_text("deb http://a.example x main\n")
+    (folder / "b.sources").write_text("Types: deb\nURIs: http://b.example\nSuites: x\nComponents: main\n")
+    (folder / "c.list").write_text("deb http://c.example x main\n")
+    (folder / "d.list.save").write_text("deb http://d.example x main\n")
+    (folder / apt.SOURCES.name).write_text("Types: deb\nURIs: http://e.example\nSuites: x\n")
+    assert [one.uris[0][7] for one in apt.sources(tmp_path)] == ["a", "b", "c"]
+    assert apt.sources(tmp_path / "nothing") == []
+
+
+def test_the_main_archive_is_the_one_that_has_updates() -> None:
+    """Other publishers call their suite bookworm and their component main as well."""
+    entries = apt.parse_list(ONE_LINE)
+    assert apt.of_debian(entries, "bookworm") == entries[1]
+    assert apt.of_debian(entries[:1], "bookworm") == entries[0]
+    assert apt.of_debian(entries, "trixie") is None
+
+
+def test_the_recipe_of_debian_12_takes_the_engine_from_newer_suites() -> None:
+    recipe = apt.recipe(BOOKWORM, {"engine", "compose", "buildx"}, apt.parse_list(ONE_LINE))
+    assert set(recipe.packages) == {
+        "docker.io/trixie",
+        "docker-cli/trixie",
+        "docker-buildx/trixie",
+        "docker-compose/sid",
+        "iptables",
+    }
+    assert recipe.files[apt.SOURCES] == (
+        "# Of devenv doctor: newer packages of the container engine. See also preferences.d/devenv.\n"
+        f"Types: deb\nURIs: {MIRROR}/\nSuites: trixie sid\nComponents: main\nSigned-By: {KEY}\n"
+    )
+    assert recipe.files[apt.PREFERENCES] == (
+        "Package: *\nPin: release n=trixie\nPin-Priority: 100\n\n"
+        "Package: *\nPin: release n=sid\nPin-Priority: 50\n"
+    )
+
+
+def test_the_sources_file_is_read_back_as_it_was_meant() -> None:
+    (origin,) = apt.parse_deb822(DEB822)
+    (again,) = apt.parse_deb822(apt.deb822(origin, ["trixie"]))
+    assert again == Source(origin.uris, ("trixie",), ("main",), origin.options)
+
+
+def test_a_suite_that_is_there_already_is_not_added_again() -> None:
+    entries = apt.parse_list(f"{ONE_LINE}deb {MIRROR} trixie main\ndeb {MIRROR} unstable main\n")
+    recipe = apt.recipe(BOOKWORM, {"engine", "compose"}, entries)
+    assert set(recipe.files) == {apt.PREFERENCES}
+    assert "docker-compose/sid" in recipe.packages
+
+
+@pytest.mark.parametrize(
+    ("host", "parts", "packages", "files"),
+    [
+        (BOOKWORM, {"mmdebstrap"}, {"mmdebstrap"}, set()),
+        (BOOKWORM, {"compose"}, {"docker-compose/sid"}, {apt.SOURCES, apt.PREFERENCES}),
+        (
+            Host(distribution="debian", codename="trixie"),
+            {"engine", "buildx"},
+            {"docker.io", "docker-cli", "iptables", "docker-buildx"},
+            set(),
+        ),
+        (
+            Host(distribution="ubuntu", codename="noble"),
+            {"engine", "compose", "buildx"},
+            {"docker.io", "docker-compose-v2", "docker-buildx"},
+            set(),
+        ),
+        (
+            Host(distribution="debian", codename="bookworm", docker_ce=True),
+            {"compose"},
+            {"docker-compose-plugin"},
+            set(),
+        ),
+    ],
+    ids=["maker of the base", "compose of Debian 12", "Debian 13", "Ubuntu", "packages of Docker"],
+)
+def test_recipes(host: Host, parts: set[str], packages: set[str], files: set[Path]) -> None:
+    recipe = apt.recipe(host, parts, apt.parse_list(ONE_LINE))
+    assert set(recipe.packages) == packages
+    assert set(recipe.files) == files
+
+
+def test_without_an_entry_of_debian_its_own_packages_are_what_there_is() -> None:
+    assert apt.recipe(BOOKWORM, {"buildx"}, []) == Recipe({}, ("docker-buildx",))
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [
+        ({"ID": "debian"}, "debian"),
+        ({"ID": "ubuntu", "ID_LIKE": "debian"}, "ubuntu"),
+        ({"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, "ubuntu"),
+        ({"ID": "fedora"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_distribution_whose_packages_fit(release: dict[str, str], expected: str) -> None:
+    assert distribution(release) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "older"),
+    [
+        ("26.1.5+dfsg1", False),
+        ("25.0.0-rc.1", False),
+        ("v25.0", False),
+        ("20.10.24+dfsg1", True),
+        ("24.0.9", True),
+        ("dev", False),
+    ],
+)
+def test_versions(text: str, older: bool) -> None:
+    assert checks.older(text, checks.ENGINE_MINIMUM) is older
+
+
+def info(**values: Any) -> str:
+    client = {"Context": "default", "Plugins": [{"Name": "compose", "Version": "2.40.3-3"}]}
+    return json.dumps({"ClientInfo": client, **values})
+
+
+def test_the_command_tells_of_its_plugins_though_no_engine_answers() -> None:
+    seen = checks.read_info(info(ServerVersion=""), "Cannot connect to the Docker daemon at unix:///x.\n")
+    assert seen.command
+    assert not seen.version
+    assert seen.silence.startswith("Cannot connect")
+    assert seen.plugins == {"compose": "2.40.3-3"}
+
+
+def test_an_answer_that_is_none() -> None:
+    assert checks.read_info("", "") == Engine(command=True, silence="it says nothing")
+    assert checks.read_info(info(ServerErrors=["refused"], ClientInfo=None), "").silence == "refused"
+
+
+def silent(why: str = "Cannot connect to the Docker daemon", **values: Any) -> Engine:
+    return Engine(command=True, silence=why, **values)
+
+
+INSTALLED = Host(distribution="debian", codename="bookworm", dockerd="/usr/sbin/dockerd")
+FEDORA = Host(dockerd="/usr/bin/dockerd", managed=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "host", "fix", "words"),
+    [
+        (Engine(silence="there is no docker command"), BOOKWORM, "engine", "install Docker Engine 25.0"),
+        (Engine(silence="there is no docker command"), Host(), "", "install Docker Engine 25.0"),
+        (silent(), BOOKWORM, "engine", "install Docker Engine"),
+        (silent(), INSTALLED, "start", "as root: dockerd"),
+        (silent(), FEDORA, "start", "systemctl start docker"),
+        (silent("permission denied while trying to connect"), INSTALLED, "", "usermod -aG docker"),
+        (silent(), Host(mac=True), "", "start Docker Desktop"),
+        (Engine(silence="no command"), Host(mac=True), "", "install Docker Desktop"),
+        (silent(context="far"), INSTALLED, "", "the docker context far"),
+        (silent(), Host(dockerd="/usr/bin/dockerd", elsewhere="DOCKER_HOST=x"), "", "DOCKER_HOST=x"),
+        (Engine(command=True, version="20.10.24+dfsg1"), BOOKWORM, "engine", "25.0 or newer"),
+    ],
+)
+def test_an_engine_that_is_not_fit(seen: Engine, host: Host, fix: str, words: str) -> None:
+    found = checks.engine(seen, host)
+    assert (found.status, found.fix) == ("fail", fix)
+    assert words in found.mend
+    assert found.reason
+
+
+def test_an_engine_that_is_fit() -> None:
+    assert checks.engine(Engine(command=True, version="26.1.5"), BOOKWORM).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "status", "fix"),
+    [
+        ("compose", "2.40.3-3", "ok", ""),
+        ("compose", "v2.30.0", "ok", ""),
+        ("compose", "2.26.1", "fail", "compose"),
+        ("compose", None, "fail", "compose"),
+        ("buildx", "0.13.1+ds1", "ok", ""),
+        ("buildx", "0.10.5", "fail", "buildx"),
+        ("buildx", None, "fail", "buildx"),
+    ],
+)
+def test_plugins(name: Any, version: str | None, status: str, fix: str) -> None:
+    seen = Engine(command=True, plugins={} if version is None else {name: version})
+    found = checks.plugin(name, seen, BOOKWORM)
+    assert (found.status, found.fix) == (status, fix)
+    assert checks.plugin(name, seen, Host()).fix == ""
+
+
+@pytest.mark.parametrize(
+    ("image", "where", "host", "status", "fix"),
+    [
+        (IMAGE, "here", BOOKWORM, "ok", ""),
+        (IMAGE, "registry", BOOKWORM, "ok", ""),
+        (IMAGE, "nowhere", BOOKWORM, "warn", "mmdebstrap"),
+        (IMAGE, "nowhere", Host(distribution="debian", mmdebstrap=True), "ok", ""),
+        (IMAGE, "nowhere", Host(distribution="ubuntu"), "warn", ""),
+        (IMAGE, "unknown", BOOKWORM, "warn", ""),
+        ("php:8.2", "nowhere", BOOKWORM, "warn", ""),
+    ],
+)
+def test_the_base_image(image: str, where: Any, host: Host, status: str, fix: str) -> None:
+    found = checks.base_image(image, where, host)
+    assert (found.status, found.fix) == (status, fix)
+
+
+@pytest.mark.parametrize(("free", "status"), [(3.1, "ok"), (2.9, "warn"), (0.9, "fail")])
+def test_disk(free: float, status: str) -> None:
+    assert checks.disk(int(free * 1e9), Path("/var/lib/docker")).status == status
+
+
+def failed(*fixes: Any) -> list[Check]:
+    return [Check(f"check {number}", "fail", "", "", fix) for number, fix in enumerate(fixes)]
+
+
+@pytest.mark.parametrize(
+    ("fixes", "names"),
+    [
+        ((), []),
+        (("",), []),
+        (("start",), ["start"]),
+        (("compose",), ["install"]),
+        (("mmdebstrap", "start"), ["install", "start"]),
+        (("engine", "compose", "buildx"), ["install", "start"]),
+    ],
+)
+def test_one_installation_then_the_start(tmp_path: Path, fixes: tuple[str, ...], names: list[str]) -> None:
+    found = mends.decide(failed(*fixes), BOOKWORM, apt.parse_list(ONE_LINE), (), tmp_path / "log")
+    assert [mend.name for mend in found] == names
+    assert [step.after for step in mends.in_turn(found).steps] == [(), *((name,) for name in names)][
+        : len(names)
+    ]
+
+
+def test_a_mend_says_exactly_what_it_does(tmp_path: Path) -> None:
+    install, start = mends.decide(
+        failed("engine"), BOOKWORM, apt.parse_list(ONE_LINE), ("sudo", "-n"), tmp_path / "dockerd.log"
+    )
+    words = "\n".join(install.does)
+    assert f"write {apt.SOURCES}:" in words
+    assert f"    URIs: {MIRROR}" in words
+    assert "Pin-Priority: 50" not in words
+    assert "sudo -n apt-get install --yes --no-install-recommends docker.io/trixie" in words
+    assert str(apt.POLICY) in words
+    assert start.does == (f"sudo -n dockerd, in the background; it writes to {tmp_path / 'dockerd.log'}",)
+
+
+def test_a_service_manager_starts_what_it_manages(tmp_path: Path) -> None:
+    managed = Host(distribution="debian", codename="trixie", managed=True)
+    install, start = mends.decide(failed("engine"), managed, [], (), tmp_path / "log")
+    assert start.does == ("systemctl start docker",)
+    assert not any(str(apt.POLICY) in line for line in install.does)
+
+
+def test_advice() -> None:
+    assert mends.advice(failed("start"), tried=False) == "run: devenv doctor --fix"
+    assert "sudo" in mends.advice(failed("start"), tried=True)
+    assert mends.advice(failed(""), tried=False) == "the mends stand above"
+
+
+def test_a_pid_file_is_stale_once_its_process_is_another_program(tmp_path: Path) -> None:
+    run, proc = tmp_path / "run", tmp_path / "proc"
+    for pid, program in ((7, "dockerd"), (8, "bash")):
+        (proc / str(pid)).mkdir(parents=True)
+        (proc / str(pid) / "comm").write_text(f"{program}\n")
+    containerd = run / "docker/containerd/containerd.pid"
+    containerd.parent.mkdir(parents=True)
+    assert starting.stale_pid_files(run, proc) == []
+    (run / "docker.pid").write_text("7")
+    containerd.write_text("8")
+    assert starting.stale_pid_files(run, proc) == [containerd]
+    (run / "docker.pid").write_text("9")
+    containerd.write_text("not a number")
+    assert starting.stale_pid_files(run, proc) == [run / "docker.pid", containerd]
+
+
+async def test_an_engine_that_ends_at_once_shows_what_it_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dockerd = tmp_path / "dockerd"
+    dockerd.write_text("#!/bin/sh\necho no such storage driver\nexit 3\n")
+    dockerd.chmod(0o755)
+    log = tmp_path / "state" / "dockerd.log"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    monkeypatch.setattr(starting, "_RUN", tmp_path)
+    for _ in range(2):
+        with pytest.raises(NotFit, match="ended with code 3") as error:
+            await starting.start(Host(dockerd=str(dockerd)), (), log, lambda text: None)
+        assert error.value.log_tail == "no such storage driver"
+    assert sorted(path.name for path in log.parent.iterdir()) == ["dockerd.log", "dockerd.log.1"]
