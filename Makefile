@@ -17,7 +17,7 @@ up: setup
 down: setup
 	$(DEVENV) down
 
-test: check unit system images
+test: unit system images
 	$(PY) -m pytest --ignore=tests/unit
 
 unit: setup-dev
