@@ -149,8 +149,13 @@ class Instance:
     async def close(self, budget: float) -> bool:
         """Let no request reach a server, and wait for those that have: False if some are not
         done within `budget` seconds. New ones wait in the backlog."""
-        await self.servers.begin_drain()
+        # First: nobody starts a server, and nobody else closes, while this one is asked what it does.
         self.enter(State.CLOSED)
+        try:
+            await self.servers.begin_drain()
+        except BaseException:
+            self.enter(State.OPEN)  # it still serves
+            raise
         return await self.servers.drained(budget)
 
     def relay_to(self, successor: Successor) -> None:
@@ -179,6 +184,7 @@ def _bind(where: Address) -> socket.socket:
     try:
         listener.bind(where)
     except OSError as error:
+        listener.close()
         raise Problem(
             "the gate cannot have its address",
             f"{where[0]}:{where[1]}: {error.strerror}",

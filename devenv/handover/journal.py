@@ -7,6 +7,7 @@ the container's own log.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -39,9 +40,10 @@ class Journal:
         event = {"time": round(time.time(), 6), "uid": self.uid, "release": self.release}
         event |= {"side": side, "phase": phase, **details}
         words = " ".join(f"{key}={value}" for key, value in details.items() if not isinstance(value, dict))
-        with self._lock:
-            self._file.write(json.dumps(event) + "\n")
+        # What happened has happened, whether there is room to write it down or not.
+        with self._lock, contextlib.suppress(OSError):
             print(f"gate: {side} {phase} {words}".rstrip(), file=sys.stderr, flush=True)
+            self._file.write(json.dumps(event) + "\n")
         if self._fault == f"{side}.{phase}":
             mark = self.path.with_name(f"fault-{self._fault}")
             if not mark.exists():

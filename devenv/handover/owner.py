@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Owner:
         self._tries: dict[str, int] = {}
         self._fingerprint: asyncio.Task[Fields] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._restoring = False
         self.lease: Lease | None = None
         self.last_word = 0.0
         """When a successor last asked for something (monotonic)."""
@@ -95,6 +97,14 @@ class Owner:
                 "another successor has the lease",
                 f"{self.lease.successor.uid[:8]} at {self.lease.successor.address} takes the database",
                 "one of the two is enough: it is waited for",
+                final=False,
+            )
+        if self._restoring or self._instance.state is not State.OPEN:
+            # Whoever closes for another reason opens again when it likes: no lease could forbid that.
+            raise Problem(
+                "the owner is closed for another reason",
+                "it puts a snapshot in the place of its content, or ends",
+                "it is waited for",
                 final=False,
             )
         if self._tries.get(token, 0) >= TRIES:
@@ -186,16 +196,21 @@ class Owner:
             )
         # From here to the answer nothing else runs: no lease can end in between.
         instance.write_record(role=Role.MOVED, successor=lease.successor, sha256=lease.sha256, token="")
+        self.lease = self._fingerprint = None
         self.say("moved", successor=lease.successor.uid, address=lease.successor.address)
-        self.lease = None
-        self._become_relay()
+        try:
+            self._become_relay()
+        except Exception as error:
+            # A refusal would make the successor throw away what is only its own by now.
+            traceback.print_exception(error)
         return Reply({"lineage": record.lineage, "epoch": record.epoch})
 
     def _become_relay(self) -> None:
         instance = self._instance
         assert instance.record.successor is not None
         # What was not told of the move shall fail loudly instead of writing into the void.
-        self._settings.database.chmod(0o444)
+        with contextlib.suppress(OSError):  # it may be another user's
+            self._settings.database.chmod(0o444)
         self._lock.release()
         instance.relay_to(instance.record.successor)
         self.say("relaying", to=instance.record.successor.address, held=instance.held)
@@ -265,7 +280,7 @@ class Owner:
                 f"its role is {record.role}",
                 "ask with: gate fingerprint",
             )
-        if self._fingerprint is None:
+        if self._fingerprint is None or (self._fingerprint.done() and self._fingerprint.exception()):
             self._fingerprint = asyncio.create_task(self._compute_fingerprint())
         return Reply({"fingerprint": await self._fingerprint})
 
@@ -281,6 +296,15 @@ class Owner:
         self._require_owner()
         if self.lease is not None:
             raise Problem("a hand-over runs", "the content is on its way", "restore after it", final=False)
+        if self._restoring:
+            raise Problem("a snapshot is being restored", "one at a time", "restore after it", final=False)
+        self._restoring = True
+        try:
+            return await self._restore(snapshot_file)
+        finally:
+            self._restoring = False
+
+    async def _restore(self, snapshot_file: Path) -> Fields:
         instance, settings, deadlines = self._instance, self._settings, self._settings.deadlines
         await in_thread(snapshot.describe, snapshot_file)
         await in_thread(self._lock.acquire, deadlines.shell)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from devenv.handover.journal import Journal
 from devenv.handover.settings import Settings
+from devenv.handover.shell import ShellLock
 
 SECRET = "s" * 20 + "0123456789abcdef"
 
@@ -46,3 +49,20 @@ def sql() -> Iterator[Callable[..., list[tuple[object, ...]]]]:
         return rows
 
     return run  # type: ignore[return-value]
+
+
+@pytest.fixture(autouse=True)
+def _closed_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Journals and locks are open as long as their process; here that is as long as a test."""
+    made: list[Journal | ShellLock] = []
+    for kind in (Journal, ShellLock):
+
+        def remember(self: Journal | ShellLock, *arguments: object, true: Callable[..., None] = kind.__init__) -> None:
+            true(self, *arguments)
+            made.append(self)
+
+        monkeypatch.setattr(kind, "__init__", remember)
+    yield
+    for one in made:
+        with contextlib.suppress(OSError):  # a full disk stays full
+            one._file.close()
