@@ -119,17 +119,7 @@ def choose(view: View, uid: str) -> Seen:
     moved = [seen for seen in view.peers if seen.role is Role.MOVED]
     if served:
         return _head(served, moved)
-    if view.unknown is not None:
-        raise _wait("the other instances cannot be looked up", view.unknown)
-    if view.silent:
-        raise _wait("an instance does not answer", ", ".join(view.silent))
-    if moved:
-        raise _head_missing(moved)
-    if owners:
-        raise _wait("another instance begins with a database of its own", _names(owners))
-    incoming = [seen for seen in view.peers if seen.role is Role.INCOMING]
-    if incoming:
-        raise _wait("another instance waits for the database, and its owner is not seen", _names(incoming))
+    _require_nobody(view)
     earlier = [seen for seen in view.peers if seen.uid < uid]
     if earlier:
         raise _wait("another new instance begins first", _names(earlier))
@@ -141,19 +131,36 @@ def yields(view: View, uid: str) -> bool:
 
     Each side says that it has begun before it looks. So at least one of two sees the
     other: the higher uid yields to the lower, the lower waits until the higher has yielded or
-    has opened, and yields to one that has opened. Raises a `Problem` while it has to wait.
+    has opened, and yields to one that has opened. Raises a `Problem` while it has to wait: also
+    for whoever does not answer, since that may be one that has opened.
     """
+    if view.refusal is not None:
+        raise view.refusal
     owners = [seen for seen in view.peers if seen.role is Role.OWNER]
     if any(seen.status["served"] or seen.uid < uid for seen in owners):
         return True
-    if owners:
-        raise _wait("another instance begins with a database of its own", _names(owners))
+    _require_nobody(view)
     if not view.found_self:
         raise _wait(
             "this instance does not find itself",
             view.unknown or "its own address is not among those of its name",
         )
     return False
+
+
+def _require_nobody(view: View) -> None:
+    """Raise a `Problem` if somebody has a database, or may have one."""
+    by_role = {role: [seen for seen in view.peers if seen.role is role] for role in Role}
+    if view.unknown is not None:
+        raise _wait("the other instances cannot be looked up", view.unknown)
+    if view.silent:
+        raise _wait("an instance does not answer", ", ".join(view.silent))
+    if moved := by_role[Role.MOVED]:
+        raise _head_missing(moved)
+    if owners := by_role[Role.OWNER]:
+        raise _wait("another instance begins with a database of its own", _names(owners))
+    if incoming := by_role[Role.INCOMING]:
+        raise _wait("another instance waits for the database, and its owner is not seen", _names(incoming))
 
 
 def _head(served: Iterable[Seen], moved: Iterable[Seen]) -> Seen:
