@@ -66,7 +66,9 @@ def pack(folders: tuple[Path, ...], known: Manifest, into: Path) -> None:
                 continue
             number, _, relative = key.partition("/")
             try:
-                _add(tar, folders[int(number)] / relative, key)
+                path = folders[int(number)]
+                # The folder itself may be a link to the one that is meant.
+                _add(tar, path / relative if relative else path.resolve(), key)
             except FileNotFoundError:
                 del now[key]
         listed = json.dumps(now).encode()
@@ -77,6 +79,8 @@ def pack(folders: tuple[Path, ...], known: Manifest, into: Path) -> None:
 
 def _add(tar: tarfile.TarFile, path: Path, key: str) -> None:
     info = tar.gettarinfo(path, arcname=key)
+    if info.islnk():  # a second name of a file that was sent already
+        info.type, info.size = tarfile.REGTYPE, path.lstat().st_size
     if not info.isreg():
         tar.addfile(info)
         return
@@ -94,8 +98,25 @@ def unpack(archive: Path, staging: Path) -> Manifest:
     """Bring `staging` to the state that `archive` describes, and return that. Nothing is
     written outside `staging`, whatever the archive says."""
     staging.mkdir(parents=True, exist_ok=True)
+    try:
+        has = _extract(archive, staging)
+    except (tarfile.TarError, ValueError) as error:
+        raise _not_whole(str(error)) from error
+    if has is None:
+        raise _not_whole("it ends without saying what was in the folders")
+    for folder, names, files in os.walk(staging, topdown=False):
+        for name in [*names, *files]:
+            relative = Path(folder, name).relative_to(staging)
+            if str(relative) not in has:
+                _remove(Path(folder, name))
+    if missing := [key for key in has if not os.path.lexists(staging / key)]:
+        raise _not_whole(f"{missing[0]} is missing")
+    return has
+
+
+def _extract(archive: Path, staging: Path) -> Manifest | None:
     root = staging.resolve()
-    has: Manifest = {}
+    has: Manifest | None = None
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.name == MANIFEST and (content := tar.extractfile(member)):
@@ -109,17 +130,18 @@ def unpack(archive: Path, staging: Path) -> Manifest:
                     repr(member.name),
                     "nothing was taken; look at the owner's container",
                 )
-            if target.is_symlink() or (target.exists() and not member.isdir()):
+            if target.is_symlink() or (target.exists() and not (member.isdir() and target.is_dir())):
                 _remove(target)
             tar.extract(member, staging, numeric_owner=True)
             if member.isreg():
                 _sync(target)
-    for folder, names, files in os.walk(staging, topdown=False):
-        for name in [*names, *files]:
-            relative = Path(folder, name).relative_to(staging)
-            if str(relative) not in has:
-                _remove(Path(folder, name))
     return has
+
+
+def _not_whole(why: str) -> Problem:
+    return Problem(
+        "what came of the travelling folders is not whole", why, "nothing was taken; try again", final=False
+    )
 
 
 def install(staging: Path, folders: tuple[Path, ...]) -> None:

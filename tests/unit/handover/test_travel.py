@@ -1,0 +1,398 @@
+"""Folders that move with the database, and archives that want to go elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from devenv.handover import travel
+from devenv.handover.problem import Problem
+
+Moved = Callable[[travel.Manifest], travel.Manifest]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The owner's."""
+    path = tmp_path / "uploads"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Path:
+    return tmp_path / "staging"
+
+
+@pytest.fixture
+def move(folder: Path, staging: Path, tmp_path: Path) -> Moved:
+    """One exchange: pack what is not `known`, and unpack it."""
+
+    def run(known: travel.Manifest) -> travel.Manifest:
+        archive = tmp_path / "archive.tar"
+        travel.pack((folder,), known, archive)
+        return travel.unpack(archive, staging)
+
+    return run
+
+
+def entries(archive: Path) -> list[str]:
+    with tarfile.open(archive) as tar:
+        return [name for name in tar.getnames() if name != travel.MANIFEST]
+
+
+def tree(root: Path) -> dict[str, Any]:
+    """path: content, link or folder, with its mode."""
+    found: dict[str, Any] = {}
+    for path in root.rglob("*"):
+        kind: Any = f"-> {path.readlink()}" if path.is_symlink() else path.read_bytes() if path.is_file() else "folder"
+        found[str(path.relative_to(root))] = (kind, path.lstat().st_mode)
+    return found
+
+
+def age(*paths: Path) -> None:
+    """Nothing that the clock could confuse: the next listing sees it as it is."""
+    time.sleep(0.02)
+
+
+def test_all_of_it_arrives_with_modes_times_and_links(folder: Path, staging: Path, move: Moved) -> None:
+    (folder / "deep/er").mkdir(parents=True)
+    (folder / "deep/er/file").write_bytes(os.urandom(3000))
+    (folder / "large").write_bytes(os.urandom((1 << 20) + 7))
+    (folder / "empty").touch()
+    (folder / "private").write_bytes(b"x")
+    (folder / "private").chmod(0o600)
+    (folder / "deep").chmod(0o750)
+    os.utime(folder / "private", ns=(10**18, 10**18 + 123_456_789))
+    (folder / "link").symlink_to("deep/er/file")
+    (folder / "outside").symlink_to("/etc/hostname")
+    (folder / "dangling").symlink_to("nowhere")
+    move({})
+    assert tree(staging / "0") == tree(folder)
+    assert (staging / "0/private").stat().st_mtime_ns == pytest.approx(10**18 + 123_456_789, abs=1000)
+
+
+@pytest.mark.parametrize("name", ["with space", "new\nline", "\u00fcml\u00e4ut", "-rf", "manifest", "a" * 200, "\udcff", "x\\y", "*"])
+def test_files_of_any_name_arrive(folder: Path, staging: Path, move: Moved, name: str) -> None:
+    (folder / name).write_bytes(b"content")
+    move({})
+    assert (staging / "0" / name).read_bytes() == b"content"
+
+
+def test_the_owner_of_a_file_arrives(folder: Path, staging: Path, move: Moved) -> None:
+    (folder / "file").touch()
+    if os.geteuid() == 0:
+        os.chown(folder / "file", 33, 33)
+    move({})
+    there = (staging / "0/file").stat()
+    assert (there.st_uid, there.st_gid) == ((folder / "file").stat().st_uid, (folder / "file").stat().st_gid)
+
+
+def test_two_names_of_one_file_arrive_as_two_files(folder: Path, staging: Path, move: Moved) -> None:
+    (folder / "one").write_bytes(b"content")
+    os.link(folder / "one", folder / "two")
+    (folder / "big").write_bytes(b"y" * (2 << 20))
+    os.link(folder / "big", folder / "big too")
+    move({})
+    assert (staging / "0/one").read_bytes() == (staging / "0/two").read_bytes() == b"content"
+    assert (staging / "0/big").read_bytes() == (staging / "0/big too").read_bytes() == b"y" * (2 << 20)
+
+
+def test_a_folder_that_is_itself_a_link_arrives_with_its_content(tmp_path: Path, staging: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/file").write_bytes(b"content")
+    (tmp_path / "linked").symlink_to("elsewhere")
+    travel.pack((tmp_path / "linked",), {}, tmp_path / "archive.tar")
+    travel.unpack(tmp_path / "archive.tar", staging)
+    assert not (staging / "0").is_symlink()
+    assert (staging / "0/file").read_bytes() == b"content"
+
+
+def test_pipes_and_sockets_stay_behind(folder: Path, staging: Path, move: Moved) -> None:
+    os.mkfifo(folder / "pipe")
+    (folder / "file").touch()
+    move({})
+    assert list(tree(staging / "0")) == ["file"]
+
+
+def test_a_folder_that_is_not_there_is_nothing(tmp_path: Path, staging: Path) -> None:
+    travel.pack((tmp_path / "none",), {}, tmp_path / "archive.tar")
+    assert travel.unpack(tmp_path / "archive.tar", staging) == {}
+    travel.install(staging, (tmp_path / "target",))
+    assert not (tmp_path / "target").exists()
+
+
+def test_only_what_differs_is_sent_the_second_time(
+    folder: Path, staging: Path, move: Moved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(travel, "RACY", 0.01)
+    for name in ("same", "changed", "removed", "moded"):
+        (folder / name).write_bytes(b"before")
+    age()
+    known = move({})
+    (folder / "changed").write_bytes(b"behind")  # of the same size
+    (folder / "removed").unlink()
+    (folder / "moded").chmod(0o640)
+    (folder / "added").write_bytes(b"new")
+    move(known)
+    assert sorted(entries(tmp_path / "archive.tar")) == ["0/added", "0/changed", "0/moded"]
+    assert tree(staging / "0") == tree(folder)
+
+
+def test_a_change_that_keeps_size_and_time_is_noticed(
+    folder: Path, staging: Path, move: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(travel, "RACY", 0.01)
+    (folder / "file").write_bytes(b"before")
+    times = (folder / "file").stat()
+    age()
+    known = move({})
+    (folder / "file").write_bytes(b"behind")
+    os.utime(folder / "file", ns=(times.st_atime_ns, times.st_mtime_ns))
+    move(known)
+    assert (staging / "0/file").read_bytes() == b"behind"
+
+
+def test_what_was_changed_just_before_it_was_listed_is_sent_again(
+    folder: Path, move: Moved, tmp_path: Path
+) -> None:
+    (folder / "file").write_bytes(b"content")
+    known = move({})
+    move(known)
+    assert entries(tmp_path / "archive.tar") == ["0/file"]
+
+
+@pytest.mark.parametrize("before", ["file", "folder", "link"])
+@pytest.mark.parametrize("after", ["file", "folder", "link"])
+def test_what_was_one_thing_and_is_another_arrives_as_that(
+    folder: Path, staging: Path, move: Moved, before: str, after: str
+) -> None:
+    def make(kind: str, number: int) -> None:
+        if kind == "file":
+            (folder / "it").write_bytes(b"%d" % number)
+        elif kind == "link":
+            (folder / "it").symlink_to(f"target-{number}")
+        else:
+            (folder / "it").mkdir()
+            (folder / f"it/file-{number}").write_bytes(b"inside")
+
+    make(before, 1)
+    known = move({})
+    travel._remove(folder / "it")
+    make(after, 2)
+    move(known)
+    assert tree(staging / "0") == tree(folder)
+
+
+NAMES = st.sampled_from(["a", "b", "c", "d/a", "d/b", "d/e/a"])
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["write", "remove", "link", "mode"]), NAMES, st.binary(max_size=3)), max_size=8
+)
+
+
+def _apply(folder: Path, step: tuple[str, str, bytes]) -> None:
+    what, name, content = step
+    path = folder / name
+    if what == "remove":
+        travel._remove(path)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if what == "mode":
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o600 + len(content))
+        return
+    travel._remove(path)
+    if what == "write":
+        path.write_bytes(content)
+    else:
+        path.symlink_to(f"to-{len(content)}")
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(early=STEPS, late=STEPS)
+def test_after_any_changes_both_sides_have_the_same(
+    folder: Path, staging: Path, move: Moved, early: list[Any], late: list[Any]
+) -> None:
+    for path in folder.iterdir():
+        travel._remove(path)
+    travel._remove(staging)
+    for step in early:
+        _apply(folder, step)
+    known = move({})
+    for step in late:
+        _apply(folder, step)
+    has = move(known)
+    assert tree(staging / "0") == tree(folder)
+    assert {f"0/{name}" for name in tree(folder)} | {"0"} == set(has)
+
+
+# Archives that were not made by pack()
+
+
+def archive_of(path: Path, *members: tuple[tarfile.TarInfo, bytes], manifest: Any = None) -> Path:
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for info, content in members:
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        if manifest is not None:
+            listed = json.dumps(manifest).encode()
+            info = tarfile.TarInfo(travel.MANIFEST)
+            info.size = len(listed)
+            tar.addfile(info, io.BytesIO(listed))
+    return path
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, linkname: str = "", content: bytes = b"") -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode = kind, linkname, 0o755
+    return info, content
+
+
+def mentioned(*members: tuple[tarfile.TarInfo, bytes]) -> dict[str, Any]:
+    return {info.name: ["dir", 0o755] if info.isdir() else [0, 0, 0, 0] for info, _ in members}
+
+
+FOLDER = member("0", tarfile.DIRTYPE)
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        (member("../outside/x", content=b"evil"),),
+        (member("0/../../outside/x", content=b"evil"),),
+        (member("..", tarfile.DIRTYPE),),
+        (member("{outside}/x", content=b"evil"),),
+        (member("0/link", tarfile.SYMTYPE, "{outside}"), member("0/link/x", content=b"evil")),
+        (member("0/link", tarfile.SYMTYPE, "../../outside"), member("0/link/x", content=b"evil")),
+        (member("0/link", tarfile.SYMTYPE, "{outside}"), member("0/link/deep", tarfile.DIRTYPE)),
+        (member("0/a", tarfile.SYMTYPE, "{outside}"), member("0/b", tarfile.SYMTYPE, "a"), member("0/b/x", content=b"evil")),
+        (member("0/hard", tarfile.LNKTYPE, "{outside}/file"),),
+        (member("0/hard", tarfile.LNKTYPE, "../outside/file"),),
+        (member("0/device", tarfile.CHRTYPE),),
+        (member("0/block", tarfile.BLKTYPE),),
+        (member("0/pipe", tarfile.FIFOTYPE),),
+    ],
+    ids=lambda evil: ", ".join(info.name for info, _ in evil),
+)
+def test_an_archive_that_wants_to_go_elsewhere_is_refused_and_nothing_is_there(
+    tmp_path: Path, staging: Path, evil: tuple[tuple[tarfile.TarInfo, bytes], ...]
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_bytes(b"before")
+    for info, _ in evil:
+        info.name = info.name.replace("{outside}", str(outside))
+        info.linkname = info.linkname.replace("{outside}", str(outside))
+    members = (FOLDER, *evil)
+    archive = archive_of(tmp_path / "evil.tar", *members, manifest=mentioned(*members))
+    with pytest.raises(Problem) as caught:
+        travel.unpack(archive, staging)
+    assert caught.value.error == "the owner sent something that does not belong into the travelling folders"
+    assert sorted(path.name for path in outside.iterdir()) == ["file"]
+    assert (outside / "file").read_bytes() == b"before"
+
+
+def test_a_file_over_a_link_replaces_the_link_and_not_what_it_points_to(tmp_path: Path, staging: Path) -> None:
+    (tmp_path / "target").write_bytes(b"before")
+    members = (FOLDER, member("0/it", tarfile.SYMTYPE, str(tmp_path / "target")), member("0/it", content=b"after"))
+    travel.unpack(archive_of(tmp_path / "a.tar", *members, manifest=mentioned(*members)), staging)
+    assert (tmp_path / "target").read_bytes() == b"before"
+    assert (staging / "0/it").read_bytes() == b"after"
+
+
+def test_the_mode_of_what_a_link_points_to_is_left_alone(tmp_path: Path, staging: Path) -> None:
+    (tmp_path / "target").touch()
+    (tmp_path / "target").chmod(0o600)
+    members = (FOLDER, member("0/it", tarfile.SYMTYPE, str(tmp_path / "target")))
+    travel.unpack(archive_of(tmp_path / "a.tar", *members, manifest=mentioned(*members)), staging)
+    assert stat.S_IMODE((tmp_path / "target").stat().st_mode) == 0o600
+
+
+def test_an_entry_that_the_manifest_does_not_name_does_not_stay(tmp_path: Path, staging: Path) -> None:
+    archive = archive_of(tmp_path / "a.tar", FOLDER, member("0/extra"), manifest=mentioned(FOLDER))
+    travel.unpack(archive, staging)
+    assert list(tree(staging)) == ["0"]
+
+
+def test_an_archive_without_a_manifest_is_refused_and_takes_nothing_away(tmp_path: Path, staging: Path) -> None:
+    """A header that is damaged ends an archive, as tarfile reads it; what followed would be gone."""
+    (staging / "0").mkdir(parents=True)
+    (staging / "0/kept").write_bytes(b"content")
+    with pytest.raises(Problem, match="not whole"):
+        travel.unpack(archive_of(tmp_path / "a.tar", FOLDER), staging)
+    assert (staging / "0/kept").read_bytes() == b"content"
+
+
+def test_a_manifest_that_names_what_is_not_there_is_refused(tmp_path: Path, staging: Path) -> None:
+    manifest = mentioned(FOLDER, member("0/missing"))
+    with pytest.raises(Problem, match="0/missing") as caught:
+        travel.unpack(archive_of(tmp_path / "a.tar", FOLDER, manifest=manifest), staging)
+    assert not caught.value.final
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.7, 0.95])
+def test_an_archive_that_was_cut_is_refused(folder: Path, staging: Path, tmp_path: Path, share: float) -> None:
+    for number in range(10):
+        (folder / f"{number}").write_bytes(os.urandom(4000))
+    archive = tmp_path / "archive.tar"
+    travel.pack((folder,), {}, archive)
+    with archive.open("r+b") as file:
+        file.truncate(int(archive.stat().st_size * share * 0.8))
+    with pytest.raises(Problem, match="not whole"):
+        travel.unpack(archive, staging)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive at all" * 100, b"\0" * 10240])
+def test_what_is_no_archive_is_refused(tmp_path: Path, staging: Path, content: bytes) -> None:
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(Problem, match="not whole"):
+        travel.unpack(tmp_path / "a.tar", staging)
+
+
+# In their place
+
+
+def test_folders_are_replaced_as_a_whole(tmp_path: Path, staging: Path) -> None:
+    (staging / "0").mkdir(parents=True)
+    (staging / "0/new").touch()
+    (staging / "1").mkdir()
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old").touch()
+    travel.install(staging, (tmp_path / "first", tmp_path / "second", tmp_path / "third"))
+    assert list(tree(tmp_path / "first")) == ["new"]
+    assert list(tree(tmp_path / "second")) == []
+    assert not (tmp_path / "third").exists()
+
+
+def test_after_a_crash_in_the_middle_it_goes_on(tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("0", "1"):
+        (staging / name).mkdir(parents=True)
+        (staging / name / f"new-{name}").touch()
+    folders = (tmp_path / "first", tmp_path / "parent/second")
+    folders[0].mkdir()
+    true = Path.rename
+
+    def crash(self: Path, target: Path) -> Path:
+        if self.name == "1":
+            raise KeyboardInterrupt
+        return true(self, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "rename", crash)
+        travel.install(staging, folders)
+    travel.install(staging, folders)
+    assert list(tree(folders[0])) == ["new-0"]
+    assert list(tree(folders[1])) == ["new-1"]
