@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +28,14 @@ Description = dict[str, Any]
 KEPT = 10
 """So many snapshots stay in the volume."""
 _LINEAGE = "lineage"
+_NEEDED = {"lineage", "epoch", "time", "release", "sha256", "bytes"}
+
+
+class Unusable(Problem):
+    """A file that is no whole snapshot."""
+
+
+PassedOver = Callable[[Path, Problem], None]
 
 
 def write(settings: Settings, record: Record, into: IO[bytes]) -> Description:
@@ -65,36 +75,79 @@ def save(settings: Settings, record: Record) -> Description:
             "GATE_SNAPSHOTS names no folder",
             "mount a volume there, or write the snapshot to stdout: gate snapshot -o -",
         )
-    part = folder / f".part-{record.uid}"
+    # Two may be saved at once: by hand, and at the end of the instance.
+    part = folder / f".part-{record.uid}-{secrets.token_hex(4)}"
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             description = write(settings, record, file)
             file.flush()
             os.fsync(file.fileno())
         stamp = description["time"].replace("-", "").replace(":", "")
         path = folder / f"{stamp}-{record.epoch:04d}-{settings.release}.tar"
         part.rename(path)
-        lineage = folder / f"{_LINEAGE}.part"
-        lineage.write_text(record.lineage)
-        lineage.rename(folder / _LINEAGE)
+        with part.open("w") as lineage:
+            lineage.write(record.lineage)
+            lineage.flush()
+            os.fsync(lineage.fileno())
+        part.rename(folder / _LINEAGE)
         sync_folder(folder)
     finally:
         part.unlink(missing_ok=True)
     for old in sorted(folder.glob("*.tar"))[:-KEPT]:
-        old.unlink()
+        if old != path:  # a clock may have gone back
+            old.unlink(missing_ok=True)
     return {**description, "file": path.name}
 
 
-def newest(folder: Path | None) -> Path | None:
-    """The newest snapshot of the lineage that was saved last, if any is whole."""
-    if folder is None:
-        return None
-    lineage = folder / _LINEAGE
-    wanted = lineage.read_text() if lineage.exists() else None
-    for path in sorted(folder.glob("*.tar"), reverse=True):
-        if wanted in (None, describe(path)["lineage"]):
-            return path
+def newest(folder: Path | None, passed_over: PassedOver | None = None) -> Path | None:
+    """The newest snapshot of the lineage that was saved last; those that are none are passed over."""
+    return next(iter(_newest_first(folder, passed_over or _nobody)), None)
+
+
+def restore_newest(settings: Settings, passed_over: PassedOver) -> tuple[Path, Description] | None:
+    """Put the newest whole snapshot in place; None if there is none at all.
+
+    Raises `Problem` if there are some, and not one of them can be used: beginning anew would
+    sooner or later put an empty one in the place of what may be mended.
+    """
+    unusable: Problem | None = None
+    for path in _newest_first(settings.snapshots, passed_over):
+        try:
+            return path, install(path, settings.staging, settings.database, settings.travel)
+        except Unusable as problem:
+            passed_over(path, problem)
+            unusable = problem
+    if unusable is not None:
+        raise unusable
     return None
+
+
+def _newest_first(folder: Path | None, passed_over: PassedOver) -> list[Path]:
+    if folder is None:
+        return []
+    described: list[tuple[Path, Description]] = []
+    unusable: Problem | None = None
+    for path in sorted(folder.glob("*.tar"), reverse=True):
+        try:
+            described.append((path, describe(path)))
+        except Unusable as problem:
+            passed_over(path, problem)
+            unusable = problem
+    lineage = folder / _LINEAGE
+    if lineage.exists():
+        wanted = lineage.read_text()
+        # By epoch first: the clock may have gone back.
+        of_it = [(said["epoch"], path.name, path) for path, said in described if said["lineage"] == wanted]
+        found = [path for *_, path in sorted(of_it, reverse=True)]
+    else:
+        found = [path for path, _ in described]
+    if not found and unusable is not None:
+        raise unusable
+    return found
+
+
+def _nobody(path: Path, problem: Problem) -> None:
+    """Is told nothing."""
 
 
 def describe(path: Path) -> Description:
@@ -107,10 +160,15 @@ def describe(path: Path) -> Description:
             content = tar.extractfile(first)
             assert content is not None
             description: Description = json.load(content)
-    except (OSError, tarfile.TarError, ValueError) as error:
+    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
         raise _no_snapshot(path, str(error)) from error
-    if description.get("format", 0) > FORMAT:
-        raise _no_snapshot(path, f"its format {description['format']} is newer than this release knows")
+    known = isinstance(description, dict) and isinstance(description.get("format"), int)
+    if known and description["format"] > FORMAT:
+        # Not passed over for an older one: an older release has been started.
+        problem = _no_snapshot(path, f"its format {description['format']} is newer than this release knows")
+        raise Problem(problem.error, problem.why, problem.next_step)
+    if not known or not description.keys() >= _NEEDED:
+        raise _no_snapshot(path, "its snapshot.json does not say what it is")
     return description
 
 
@@ -125,7 +183,7 @@ def install(path: Path, staging: Path, into: Path, folders: tuple[Path, ...]) ->
         with tarfile.open(path) as tar:
             for target in (copy, archive):
                 _extract(tar, target)
-    except (KeyError, tarfile.TarError) as error:
+    except (KeyError, EOFError, tarfile.TarError) as error:
         raise _no_snapshot(path, f"it is not whole: {error}") from error
     with copy.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != description["sha256"]:
@@ -133,7 +191,10 @@ def install(path: Path, staging: Path, into: Path, folders: tuple[Path, ...]) ->
     damage, _ = database.check(copy)
     if damage:
         raise _no_snapshot(path, f"its database is damaged: {'; '.join(damage)}")
-    travel.unpack(archive, staging / "travel")
+    try:
+        travel.unpack(archive, staging / "travel")
+    except Problem as problem:
+        raise _no_snapshot(path, f"{problem.error}: {problem.why}") from problem
     database.install(copy, into)
     travel.install(staging / "travel", folders)
     sync_folder(into.parent)
@@ -151,7 +212,7 @@ def _extract(tar: tarfile.TarFile, target: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _no_snapshot(path: Path, why: str) -> Problem:
-    return Problem(
+def _no_snapshot(path: Path, why: str) -> Unusable:
+    return Unusable(
         "a snapshot cannot be used", f"{path.name}: {why}", "choose another one: devenv snapshot list"
     )

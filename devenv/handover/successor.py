@@ -108,16 +108,13 @@ class Course:
         """Nobody has a database: begin with the one on disk, a snapshot's, or the seed."""
         settings, instance = self._settings, self._instance
         settings.database.parent.mkdir(parents=True, exist_ok=True)
-        newest = snapshot.newest(settings.snapshots)
         begins: Fields = {"lineage": secrets.token_hex(8), "epoch": 1}
         if settings.database.exists():
             self._say_content("initialised", source="the database on disk")
             # It may have served before there was a gate, so it must not be discarded.
             begins["served"] = True
-        elif newest is not None:
-            described = await in_thread(
-                snapshot.install, newest, self._staging, settings.database, settings.travel
-            )
+        elif (found := await in_thread(snapshot.restore_newest, settings, self._passed_over)) is not None:
+            newest, described = found
             begins |= {"lineage": described["lineage"], "epoch": described["epoch"] + 1}
             instance.restored = {"file": newest.name, "time": described["time"]}
             self._say_content("restored", **instance.restored)
@@ -138,6 +135,9 @@ class Course:
             instance.write_record(role=Role.FRESH, lineage="", epoch=0)
             raise Problem("another instance was first", "its database is taken", "wait", final=False)
         self._open()
+
+    def _passed_over(self, path: Path, problem: Problem) -> None:
+        self._say_content("passed-over", file=path.name, why=problem.why)
 
     def _install_seed(self, seed: Path) -> None:
         database.need_space(self._settings.database.parent, seed.stat().st_size)

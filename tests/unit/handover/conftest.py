@@ -57,7 +57,9 @@ def _closed_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     made: list[Journal | ShellLock] = []
     for kind in (Journal, ShellLock):
 
-        def remember(self: Journal | ShellLock, *arguments: object, true: Callable[..., None] = kind.__init__) -> None:
+        def remember(
+            self: Journal | ShellLock, *arguments: object, true: Callable[..., None] = kind.__init__
+        ) -> None:
             true(self, *arguments)
             made.append(self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from devenv.handover.deadlines import Deadlines
 
 ROOT = Path(__file__).parents[3]
 CHAIN = ("poll", "drain", "lease", "hook", "termination", "grace")
-PAIRS = list(zip(CHAIN, CHAIN[1:], strict=False))
+PAIRS = list(itertools.pairwise(CHAIN))
 
 
 def test_the_deadlines_as_they_are_fit_together() -> None:
@@ -24,7 +25,7 @@ def test_the_deadlines_as_they_are_fit_together() -> None:
 @given(st.lists(st.floats(0.001, 1e6), min_size=6, max_size=6))
 def test_an_order_is_accepted_exactly_when_each_is_shorter_than_the_next(values: list[float]) -> None:
     deadlines = replace(Deadlines(), **dict(zip(CHAIN, values, strict=True)))
-    rising = all(shorter < longer for shorter, longer in zip(values, values[1:], strict=False))
+    rising = all(shorter < longer for shorter, longer in itertools.pairwise(values))
     assert (deadlines.disorder() is None) == rising
 
 

@@ -189,7 +189,10 @@ def keeps(given_view: View, uid: str = ME) -> str:
         (view(OWNER, found_self=False, silent=("10.0.0.9",)), "discards"),
         (view(BEGUN), "discards"),
         (view(seen("z", Role.OWNER, 1, "x")), "discards"),
-        (view(seen("z", Role.OWNER, 1, "x", served=False)), "another instance begins with a database of its own"),
+        (
+            view(seen("z", Role.OWNER, 1, "x", served=False)),
+            "another instance begins with a database of its own",
+        ),
         (view(silent=("10.0.0.9",)), "an instance does not answer"),
         (view(unknown="php-fpm: try again"), "the other instances cannot be looked up"),
         (view(MOVED), "the owner of the database is not reachable"),
@@ -292,7 +295,9 @@ class World:
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("silence", [0.0, 0.3])
-def test_of_new_instances_in_any_interleaving_exactly_one_serves_a_database(count: int, silence: float) -> None:
+def test_of_new_instances_in_any_interleaving_exactly_one_serves_a_database(
+    count: int, silence: float
+) -> None:
     for number in range(150):
         served = World(count, random.Random(f"{count}/{silence}/{number}"), silence).run()
         assert len(served) == 1, f"seed {count}/{silence}/{number}"
@@ -345,9 +350,11 @@ def looker(settings: Settings, peers: Peers, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(
             discovery.socket,
             "getaddrinfo",
-            lambda name, port, *rest: getaddrinfo(name, port)
-            if len(rest) == 2 and rest[0] == socket.AF_INET
-            else true(name, port, *rest),
+            lambda name, port, *rest: (
+                getaddrinfo(name, port)
+                if len(rest) == 2 and rest[0] == socket.AF_INET
+                else true(name, port, *rest)
+            ),
         )
         quick = replace(settings.deadlines, connect=0.3, reply=0.3)
         given = replace(

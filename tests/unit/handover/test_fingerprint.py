@@ -82,7 +82,9 @@ FILLED = (
     ],
     ids=lambda change: " ".join(change)[:40],
 )
-def test_another_layout_of_the_same_content_is_the_same(path: Path, sql: Sql, change: tuple[str, ...]) -> None:
+def test_another_layout_of_the_same_content_is_the_same(
+    path: Path, sql: Sql, change: tuple[str, ...]
+) -> None:
     sql(path, *FILLED)
     before = total(path)
     content = path.read_bytes()
@@ -95,7 +97,12 @@ def test_rows_that_were_inserted_in_another_order_under_the_same_keys_are_the_sa
     path: Path, other: Path, sql: Sql
 ) -> None:
     sql(path, NOTES, "INSERT INTO note VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)")
-    sql(other, NOTES, "INSERT INTO note VALUES (3, 'c', 3)", "INSERT INTO note VALUES (1, 'a', 1), (2, 'b', 2)")
+    sql(
+        other,
+        NOTES,
+        "INSERT INTO note VALUES (3, 'c', 3)",
+        "INSERT INTO note VALUES (1, 'a', 1), (2, 'b', 2)",
+    )
     assert total(path) == total(other)
 
 
@@ -218,8 +225,19 @@ def test_each_row_counts_around_the_size_of_a_group(path: Path, sql: Sql, rows: 
 
 @pytest.mark.parametrize(
     "name",
-    ['with "quotes"', "with space", "select", "semi;colon", "\u00fcml\u00e4ut", "it's", "a.b", "[brackets]", "`tick`",
-     "sqliteXlooks", "sqlite"],
+    [
+        'with "quotes"',
+        "with space",
+        "select",
+        "semi;colon",
+        "\u00fcml\u00e4ut",
+        "it's",
+        "a.b",
+        "[brackets]",
+        "`tick`",
+        "sqliteXlooks",
+        "sqlite",
+    ],
 )
 def test_tables_of_any_name_are_read(path: Path, sql: Sql, name: str) -> None:
     quoted = '"' + name.replace('"', '""') + '"'
@@ -240,7 +258,12 @@ def test_the_next_number_of_an_autoincrement_counts_though_no_row_has_it(path: P
 
 
 def test_a_huge_text_and_a_huge_blob_count_to_their_last_byte(path: Path, sql: Sql) -> None:
-    sql(path, "CREATE TABLE t (v)", ("INSERT INTO t VALUES (?)", ("x" * 3_000_000,)), "INSERT INTO t VALUES (zeroblob(3000000))")
+    sql(
+        path,
+        "CREATE TABLE t (v)",
+        ("INSERT INTO t VALUES (?)", ("x" * 3_000_000,)),
+        "INSERT INTO t VALUES (zeroblob(3000000))",
+    )
     before = total(path)
     sql(path, ("UPDATE t SET v = ? WHERE rowid = 1", ("x" * 2_999_999 + "y",)))
     between = total(path)
@@ -308,7 +331,9 @@ def _typed(rows: list[tuple[object, ...]]) -> Counter[tuple[tuple[str, object], 
     return Counter(tuple((type(value).__name__, repr(value)) for value in row) for row in rows)
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
 @given(data=st.data(), one=ROWS)
 def test_two_databases_have_the_same_exactly_when_their_rows_are_the_same(
     tmp_path: Path, data: st.DataObject, one: list[tuple[object, object]]

@@ -16,7 +16,9 @@ from devenv.handover.settings import Settings
 
 
 @pytest.fixture
-async def instance(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Instance]:
+async def instance(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Instance]:
     monkeypatch.setenv("GATE_RUN", str(tmp_path / "run"))
     it = Instance(settings, ["true"])
     yield it

@@ -51,7 +51,9 @@ class FakeInstance:
     """An instance without processes and sockets; `steps` is what it was told to do."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = replace(settings, deadlines=replace(settings.deadlines, lease=LEASE, drain=0.05, shell=0.1))
+        self.settings = replace(
+            settings, deadlines=replace(settings.deadlines, lease=LEASE, drain=0.05, shell=0.1)
+        )
         self.secret = settings.secret()
         self.record = Record(uid="owner", role=Role.OWNER, lineage="line", epoch=4, served=True)
         self.journal = Journal(settings.state / "events.jsonl", "owner")
@@ -153,10 +155,16 @@ async def test_the_move_is_on_the_disk_when_it_is_answered(owner: Owner, instanc
     assert loaded.role is Role.MOVED
 
 
-async def test_pages_make_an_old_copy_the_frozen_file(owner: Owner, instance: FakeInstance, tmp_path: Path, sql: Sql) -> None:
+async def test_pages_make_an_old_copy_the_frozen_file(
+    owner: Owner, instance: FakeInstance, tmp_path: Path, sql: Sql
+) -> None:
     copy = (await owner.copy(ask("copy"))).body
     assert isinstance(copy, Path)
-    sql(instance.settings.database, "INSERT INTO note VALUES ('two')", "CREATE TABLE more AS SELECT randomblob(90000)")
+    sql(
+        instance.settings.database,
+        "INSERT INTO note VALUES ('two')",
+        "CREATE TABLE more AS SELECT randomblob(90000)",
+    )
     await owner.claim(claim())
     pages = await owner.pages(ask("pages", database.block_hashes(copy)))
     assert isinstance(pages.body, Path)
@@ -168,7 +176,9 @@ async def test_pages_make_an_old_copy_the_frozen_file(owner: Owner, instance: Fa
 
 
 @pytest.mark.parametrize("verb", ["renew", "pages", "travel", "complete"])
-async def test_nothing_is_given_and_nothing_ends_without_a_lease(owner: Owner, instance: FakeInstance, verb: str) -> None:
+async def test_nothing_is_given_and_nothing_ends_without_a_lease(
+    owner: Owner, instance: FakeInstance, verb: str
+) -> None:
     with pytest.raises(Problem, match="the lease is over") as caught:
         await getattr(owner, verb)(ask(verb, b"{}", sha256=""))
     assert not caught.value.final
@@ -236,7 +246,9 @@ async def wait_for(condition: Callable[[], bool], timeout: float = 2) -> None:
         await asyncio.sleep(0.005)
 
 
-async def test_a_lease_without_a_word_ends_and_the_owner_serves_again(owner: Owner, instance: FakeInstance) -> None:
+async def test_a_lease_without_a_word_ends_and_the_owner_serves_again(
+    owner: Owner, instance: FakeInstance
+) -> None:
     started = time.monotonic()
     await owner.claim(claim())
     await wait_for(lambda: instance.state is State.OPEN)
@@ -269,7 +281,9 @@ async def test_words_of_others_do_not_renew_it(owner: Owner, instance: FakeInsta
     assert time.monotonic() - started < LEASE * 3
 
 
-async def test_after_the_end_of_a_lease_nothing_of_it_is_good_any_more(owner: Owner, instance: FakeInstance) -> None:
+async def test_after_the_end_of_a_lease_nothing_of_it_is_good_any_more(
+    owner: Owner, instance: FakeInstance
+) -> None:
     await owner.claim(claim())
     pages = await owner.pages(ask("pages"))
     await wait_for(lambda: instance.state is State.OPEN)
@@ -289,7 +303,9 @@ async def test_an_end_that_nobody_has_acted_upon_yet_is_an_end(owner: Owner, ins
     assert instance.record.role is Role.OWNER
 
 
-async def test_pages_of_a_lease_do_not_complete_the_next_one(owner: Owner, instance: FakeInstance, sql: Sql) -> None:
+async def test_pages_of_a_lease_do_not_complete_the_next_one(
+    owner: Owner, instance: FakeInstance, sql: Sql
+) -> None:
     """A write that was acknowledged between the two must not be left behind."""
     await owner.claim(claim())
     pages = await owner.pages(ask("pages"))
@@ -317,7 +333,9 @@ async def test_a_lease_that_ends_while_its_pages_are_read_is_not_completed(
     assert instance.state is State.OPEN
 
 
-async def test_a_released_lease_opens_at_once_and_only_for_its_holder(owner: Owner, instance: FakeInstance) -> None:
+async def test_a_released_lease_opens_at_once_and_only_for_its_holder(
+    owner: Owner, instance: FakeInstance
+) -> None:
     await owner.claim(claim())
     await owner.release(ask("release", token="t2"))
     assert instance.state is State.CLOSED
@@ -372,7 +390,9 @@ async def test_what_an_earlier_drain_left_is_waited_for_while_others_are_served(
     assert instance.steps == []
 
 
-async def test_a_shell_program_that_does_not_end_holds_nobody_and_is_told(owner: Owner, instance: FakeInstance) -> None:
+async def test_a_shell_program_that_does_not_end_holds_nobody_and_is_told(
+    owner: Owner, instance: FakeInstance
+) -> None:
     from devenv.handover.shell import shared
 
     with shared(instance.settings.state):
@@ -390,7 +410,9 @@ async def test_a_database_that_cannot_be_frozen_is_served_on(owner: Owner, insta
     assert owner.lease is None
 
 
-async def test_after_a_refused_claim_programs_may_use_the_database_again(owner: Owner, instance: FakeInstance) -> None:
+async def test_after_a_refused_claim_programs_may_use_the_database_again(
+    owner: Owner, instance: FakeInstance
+) -> None:
     from devenv.handover.shell import ShellLock
 
     instance.settings.database.write_bytes(b"this is no database" * 1000)
@@ -402,7 +424,9 @@ async def test_after_a_refused_claim_programs_may_use_the_database_again(owner: 
 # The move
 
 
-async def test_a_completion_can_be_asked_again_when_its_answer_was_lost(owner: Owner, instance: FakeInstance) -> None:
+async def test_a_completion_can_be_asked_again_when_its_answer_was_lost(
+    owner: Owner, instance: FakeInstance
+) -> None:
     pages, first = await hand_over(owner)
     steps = list(instance.steps)
     again = await owner.complete(ask("complete", sha256=pages.fields["sha256"]))
@@ -488,14 +512,18 @@ async def test_an_instance_that_has_moved_gives_nothing_more(owner: Owner, verb:
 
 
 @pytest.mark.parametrize("state", [State.STARTING, State.INCOMING, State.ENDING])
-async def test_an_owner_that_does_not_serve_gives_nothing(owner: Owner, instance: FakeInstance, state: State) -> None:
+async def test_an_owner_that_does_not_serve_gives_nothing(
+    owner: Owner, instance: FakeInstance, state: State
+) -> None:
     instance.state = state
     for call in (owner.copy(ask("copy")), owner.claim(claim())):
         with pytest.raises(Problem, match="cannot hand a database over"):
             await call
 
 
-async def test_one_that_relays_follows_the_owner_of_its_own_database_only(owner: Owner, instance: FakeInstance) -> None:
+async def test_one_that_relays_follows_the_owner_of_its_own_database_only(
+    owner: Owner, instance: FakeInstance
+) -> None:
     await hand_over(owner)
     on = {"uid": "third", "address": "127.0.0.9:9000", "control": "127.0.0.9:9010"}
     await owner.moved(ask("moved", lineage="another", **on))
@@ -507,7 +535,9 @@ async def test_one_that_relays_follows_the_owner_of_its_own_database_only(owner:
 
 
 async def test_an_owner_does_not_follow_anybody(owner: Owner, instance: FakeInstance) -> None:
-    await owner.moved(ask("moved", lineage="line", uid="x", address="127.0.0.9:9000", control="127.0.0.9:9010"))
+    await owner.moved(
+        ask("moved", lineage="line", uid="x", address="127.0.0.9:9000", control="127.0.0.9:9010")
+    )
     assert instance.record.successor is None
 
 
@@ -545,7 +575,9 @@ def notes(path: Path) -> list[str]:
         return [row[0] for row in connection.execute("SELECT text FROM note ORDER BY rowid")]
 
 
-async def test_a_restored_snapshot_begins_a_lineage(owner: Owner, instance: FakeInstance, saved: Path, sql: Sql) -> None:
+async def test_a_restored_snapshot_begins_a_lineage(
+    owner: Owner, instance: FakeInstance, saved: Path, sql: Sql
+) -> None:
     sql(instance.settings.database, "INSERT INTO note VALUES ('two')")
     await owner.restore(saved)
     assert notes(instance.settings.database) == ["one"]
@@ -586,7 +618,9 @@ async def test_two_snapshots_are_not_put_in_place_at_once(
     assert instance.steps.count("close") == 1
 
 
-async def test_an_owner_that_closes_for_another_reason_gives_no_lease(owner: Owner, instance: FakeInstance) -> None:
+async def test_an_owner_that_closes_for_another_reason_gives_no_lease(
+    owner: Owner, instance: FakeInstance
+) -> None:
     """At its end it drains and saves a snapshot: a lease that ends in the middle would open it again."""
     await instance.close(1)
     with pytest.raises(Problem) as caught:
@@ -595,7 +629,9 @@ async def test_an_owner_that_closes_for_another_reason_gives_no_lease(owner: Own
     assert instance.steps == ["close"]
 
 
-async def test_a_damaged_snapshot_changes_nothing(owner: Owner, instance: FakeInstance, saved: Path, sql: Sql) -> None:
+async def test_a_damaged_snapshot_changes_nothing(
+    owner: Owner, instance: FakeInstance, saved: Path, sql: Sql
+) -> None:
     sql(instance.settings.database, "INSERT INTO note VALUES ('two')")
     content = bytearray(saved.read_bytes())
     content[len(content) // 2] ^= 1

@@ -163,7 +163,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     monkeypatch.setattr(os, "fsync", recorded_fsync)
     monkeypatch.setattr(Path, "rename", recorded_rename)
-    yield done
+    return done
 
 
 def test_the_content_is_on_the_disk_before_its_name_and_the_name_before_anyone_is_told(

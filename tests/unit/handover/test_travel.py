@@ -57,7 +57,13 @@ def tree(root: Path) -> dict[str, Any]:
     """path: content, link or folder, with its mode."""
     found: dict[str, Any] = {}
     for path in root.rglob("*"):
-        kind: Any = f"-> {path.readlink()}" if path.is_symlink() else path.read_bytes() if path.is_file() else "folder"
+        kind: Any = (
+            f"-> {path.readlink()}"
+            if path.is_symlink()
+            else path.read_bytes()
+            if path.is_file()
+            else "folder"
+        )
         found[str(path.relative_to(root))] = (kind, path.lstat().st_mode)
     return found
 
@@ -84,7 +90,10 @@ def test_all_of_it_arrives_with_modes_times_and_links(folder: Path, staging: Pat
     assert (staging / "0/private").stat().st_mtime_ns == pytest.approx(10**18 + 123_456_789, abs=1000)
 
 
-@pytest.mark.parametrize("name", ["with space", "new\nline", "\u00fcml\u00e4ut", "-rf", "manifest", "a" * 200, "\udcff", "x\\y", "*"])
+@pytest.mark.parametrize(
+    "name",
+    ["with space", "new\nline", "\u00fcml\u00e4ut", "-rf", "manifest", "a" * 200, "\udcff", "x\\y", "*"],
+)
 def test_files_of_any_name_arrive(folder: Path, staging: Path, move: Moved, name: str) -> None:
     (folder / name).write_bytes(b"content")
     move({})
@@ -220,7 +229,9 @@ def _apply(folder: Path, step: tuple[str, str, bytes]) -> None:
         path.symlink_to(f"to-{len(content)}")
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
 @given(early=STEPS, late=STEPS)
 def test_after_any_changes_both_sides_have_the_same(
     folder: Path, staging: Path, move: Moved, early: list[Any], late: list[Any]
@@ -254,7 +265,9 @@ def archive_of(path: Path, *members: tuple[tarfile.TarInfo, bytes], manifest: An
     return path
 
 
-def member(name: str, kind: bytes = tarfile.REGTYPE, linkname: str = "", content: bytes = b"") -> tuple[tarfile.TarInfo, bytes]:
+def member(
+    name: str, kind: bytes = tarfile.REGTYPE, linkname: str = "", content: bytes = b""
+) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.mode = kind, linkname, 0o755
     return info, content
@@ -277,7 +290,11 @@ FOLDER = member("0", tarfile.DIRTYPE)
         (member("0/link", tarfile.SYMTYPE, "{outside}"), member("0/link/x", content=b"evil")),
         (member("0/link", tarfile.SYMTYPE, "../../outside"), member("0/link/x", content=b"evil")),
         (member("0/link", tarfile.SYMTYPE, "{outside}"), member("0/link/deep", tarfile.DIRTYPE)),
-        (member("0/a", tarfile.SYMTYPE, "{outside}"), member("0/b", tarfile.SYMTYPE, "a"), member("0/b/x", content=b"evil")),
+        (
+            member("0/a", tarfile.SYMTYPE, "{outside}"),
+            member("0/b", tarfile.SYMTYPE, "a"),
+            member("0/b/x", content=b"evil"),
+        ),
         (member("0/hard", tarfile.LNKTYPE, "{outside}/file"),),
         (member("0/hard", tarfile.LNKTYPE, "../outside/file"),),
         (member("0/device", tarfile.CHRTYPE),),
@@ -304,9 +321,15 @@ def test_an_archive_that_wants_to_go_elsewhere_is_refused_and_nothing_is_there(
     assert (outside / "file").read_bytes() == b"before"
 
 
-def test_a_file_over_a_link_replaces_the_link_and_not_what_it_points_to(tmp_path: Path, staging: Path) -> None:
+def test_a_file_over_a_link_replaces_the_link_and_not_what_it_points_to(
+    tmp_path: Path, staging: Path
+) -> None:
     (tmp_path / "target").write_bytes(b"before")
-    members = (FOLDER, member("0/it", tarfile.SYMTYPE, str(tmp_path / "target")), member("0/it", content=b"after"))
+    members = (
+        FOLDER,
+        member("0/it", tarfile.SYMTYPE, str(tmp_path / "target")),
+        member("0/it", content=b"after"),
+    )
     travel.unpack(archive_of(tmp_path / "a.tar", *members, manifest=mentioned(*members)), staging)
     assert (tmp_path / "target").read_bytes() == b"before"
     assert (staging / "0/it").read_bytes() == b"after"
@@ -326,7 +349,9 @@ def test_an_entry_that_the_manifest_does_not_name_does_not_stay(tmp_path: Path, 
     assert list(tree(staging)) == ["0"]
 
 
-def test_an_archive_without_a_manifest_is_refused_and_takes_nothing_away(tmp_path: Path, staging: Path) -> None:
+def test_an_archive_without_a_manifest_is_refused_and_takes_nothing_away(
+    tmp_path: Path, staging: Path
+) -> None:
     """A header that is damaged ends an archive, as tarfile reads it; what followed would be gone."""
     (staging / "0").mkdir(parents=True)
     (staging / "0/kept").write_bytes(b"content")
@@ -343,7 +368,9 @@ def test_a_manifest_that_names_what_is_not_there_is_refused(tmp_path: Path, stag
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.7, 0.95])
-def test_an_archive_that_was_cut_is_refused(folder: Path, staging: Path, tmp_path: Path, share: float) -> None:
+def test_an_archive_that_was_cut_is_refused(
+    folder: Path, staging: Path, tmp_path: Path, share: float
+) -> None:
     for number in range(10):
         (folder / f"{number}").write_bytes(os.urandom(4000))
     archive = tmp_path / "archive.tar"
@@ -377,7 +404,9 @@ def test_folders_are_replaced_as_a_whole(tmp_path: Path, staging: Path) -> None:
     assert not (tmp_path / "third").exists()
 
 
-def test_after_a_crash_in_the_middle_it_goes_on(tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_crash_in_the_middle_it_goes_on(
+    tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("0", "1"):
         (staging / name).mkdir(parents=True)
         (staging / name / f"new-{name}").touch()

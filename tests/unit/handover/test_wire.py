@@ -33,7 +33,9 @@ class Gate:
 
     def __init__(self, folder: Path) -> None:
         self.asked: list[Request] = []
-        self.answer: Callable[[Request], Reply] = lambda request: Reply({"echo": request.fields}, request.body)
+        self.answer: Callable[[Request], Reply] = lambda request: Reply(
+            {"echo": request.fields}, request.body
+        )
         self.folder = folder
         self.server = Server(("127.0.0.1", 0), SECRET, QUICK, self._answer)
         self.address: Address = ("127.0.0.1", self.server.server_address[1])
@@ -220,7 +222,9 @@ def talk(address: Address, *messages: bytes) -> list[bytes]:
 NONCE = b"GET /nonce HTTP/1.1\r\nHandover-Nonce: 00ff\r\n\r\n"
 
 
-def signed(server_nonce: str, verb: str, fields: dict[str, object], count: int = 1, ours: str = "00ff") -> bytes:
+def signed(
+    server_nonce: str, verb: str, fields: dict[str, object], count: int = 1, ours: str = "00ff"
+) -> bytes:
     """A request as a true peer makes it, from the description in wire.py."""
     written = json.dumps(fields)
     parts = ["request", ours, server_nonce, count, verb, written, hashlib.sha256(b"").hexdigest()]
@@ -277,7 +281,9 @@ def test_each_connection_has_a_nonce_of_its_own(gate: Gate) -> None:
 # Who sits in the middle
 
 
-def test_a_request_that_is_replayed_on_another_connection_is_not_acted_upon(gate: Gate, middle: Middle) -> None:
+def test_a_request_that_is_replayed_on_another_connection_is_not_acted_upon(
+    gate: Gate, middle: Middle
+) -> None:
     with peer(middle.address) as it:
         it.call("release", {"token": "t"})
     exchange, request = middle.requests
@@ -320,7 +326,9 @@ CHANGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_request_that_was_changed_on_the_way_is_not_acted_upon(gate: Gate, middle: Middle, what: str) -> None:
+def test_a_request_that_was_changed_on_the_way_is_not_acted_upon(
+    gate: Gate, middle: Middle, what: str
+) -> None:
     middle.request = CHANGES[what]
     # Never `Refused`: that would end an attempt which the peer may have agreed to before.
     with peer(middle.address) as it, pytest.raises(Problem):
