@@ -13,6 +13,7 @@ from devenv.tools import process
 PACKAGES = (
     "apache2-bin",
     "chromium",
+    "chromium-driver",
     "iproute2",
     "php8.2-cli",
     "php8.2-fpm",

@@ -164,8 +164,8 @@ class Compose:
             argv[3:] = ["timeout", _FOLLOW, "gate", "events", "--follow"]
         async with aclosing(process.stream(argv, check=False)) as lines:
             async for line in lines:
-                if line.stream == "stdout" and (event := _event(line.text)):
-                    yield event
+                if line.stream == "stdout" and (told := _event(line.text)):
+                    yield told
 
     async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
         return await self._ask(instance, "fingerprint", timeout=600)

@@ -190,11 +190,11 @@ def _content(settings: Settings) -> Any:
 def _restore(arguments: argparse.Namespace, settings: Settings) -> Fields:
     handle, name = tempfile.mkstemp(dir=settings.state, suffix=".tar")
     try:
-        with open(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             if arguments.file == "-":
                 shutil.copyfileobj(sys.stdin.buffer, file)
             else:
-                with open(arguments.file, "rb") as source:
+                with Path(arguments.file).open("rb") as source:
                     shutil.copyfileobj(source, file)
         return _ask(settings, "restore", {"path": name})
     except OSError as error:

@@ -12,6 +12,7 @@ longer than all of it, since its end is SIGKILL.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -56,7 +57,7 @@ class Deadlines:
     def disorder(self) -> str | None:
         """What breaks the order above, or None."""
         chain = ("poll", "drain", "lease", "hook", "termination", "grace")
-        for shorter, longer in zip(chain, chain[1:], strict=False):
+        for shorter, longer in itertools.pairwise(chain):
             if getattr(self, shorter) >= getattr(self, longer):
                 return f"deadline {shorter} must be shorter than {longer}"
         return None

@@ -115,7 +115,8 @@ class Gate:
 
     def _fail(self, problem: Problem) -> None:
         self._instance.failed = problem
-        self._course and self._course.say("failed", **problem.as_json())
+        if self._course:
+            self._course.say("failed", **problem.as_json())
 
     def _restart_server(self) -> None:
         if self._instance.state is State.OPEN:
@@ -207,7 +208,7 @@ class Gate:
         if task is None or task.done():
             return
         deadline = time.monotonic() + self._deadlines.termination
-        while self._course and self._course.completing and time.monotonic() < deadline:
+        while self._course and self._course.completing and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(self._deadlines.poll)
         if self._instance.record.role is not Role.OWNER:
             task.cancel()

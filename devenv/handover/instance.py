@@ -10,10 +10,10 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import record as records
 from .discovery import Nobody, View, choose, look
@@ -24,6 +24,8 @@ from .relay import Relay, waiting
 from .servers import Servers
 from .settings import Address, Settings
 from .wire import Peer
+
+T = TypeVar("T")
 
 BACKLOG = 4096
 """How many connections the kernel holds while we are closed (at most net.core.somaxconn)."""
@@ -198,7 +200,7 @@ def _server_env(opcache: Path) -> dict[str, str]:
     return {"APP_STARTED": started, "GATE_OPCACHE": str(opcache), **os.environ}
 
 
-async def in_thread(function: Any, *arguments: Any) -> Any:
+async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
     """Run what blocks beside the loop, to its end: if the waiting is cancelled, the work is not
     abandoned half-way, since it may have files of ours in its hands."""
     work = asyncio.create_task(asyncio.to_thread(function, *arguments))

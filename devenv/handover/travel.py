@@ -26,8 +26,8 @@ MANIFEST = "manifest"
 """The last entry of an archive; all others lie below a number."""
 
 Manifest = dict[str, list[Any]]
-"""path below the folders ("0/ab/file", the folder's number first, "0" itself): [size, mtime_ns, ctime_ns, inode];
-folders and links: ["dir", mode] and ["link", target]."""
+"""path below the folders ("0/ab/file", the folder's number first, "0" itself): [size, mtime_ns, ctime_ns,
+inode]; folders and links: ["dir", mode] and ["link", target]."""
 
 
 def manifest(folders: tuple[Path, ...]) -> Manifest:
@@ -46,7 +46,7 @@ def manifest(folders: tuple[Path, ...]) -> Manifest:
                     if stat.S_ISDIR(info.st_mode):
                         listed[key] = ["dir", stat.S_IMODE(info.st_mode)]
                     elif stat.S_ISLNK(info.st_mode):
-                        listed[key] = ["link", os.readlink(path)]
+                        listed[key] = ["link", str(path.readlink())]
                     elif stat.S_ISREG(info.st_mode):
                         # A racy file gets a time that no later listing will show again.
                         racy = 0 if info.st_ctime < newest else time.time_ns()

@@ -223,7 +223,7 @@ class Server(ThreadingHTTPServer):
         self.answer = answer
         super().__init__(address, _Handler)
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         # A peer that goes away in the middle is its own business; the next word is its.
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
@@ -237,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def setup(self) -> None:
-        self.timeout = self.server.deadlines.reply
+        self.timeout = self.server.deadlines.reply  # type: ignore[misc]
         self.ours = ""
         self.theirs = ""
         self.count = 0
@@ -299,5 +299,5 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(reply.body, Path):
                 reply.body.unlink(missing_ok=True)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """The journal tells what matters."""

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.handover.instances import Stack
-from tests.handover.instances import stack as open_stack
 
 from devenv.engine.probe import Probe
 from devenv.model.probe import Form, ProbeConfig, ProbeReport
+from tests.handover.instances import Stack
+from tests.handover.instances import stack as open_stack
 
-SECOND_APP = ProbeConfig(login=Form(), write=Form(action="/write", fields={"nonce": "{nonce}"}), read="/notes")
+SECOND_APP = ProbeConfig(
+    login=Form(), write=Form(action="/write", fields={"nonce": "{nonce}"}), read="/notes"
+)
 
 
 @pytest.fixture

@@ -58,14 +58,25 @@ class Instance:
         self.log = self.folder / "log"
 
     def start(self) -> Instance:
-        script = (
-            'mount --bind "$1" /etc/hosts && mount --bind "$2" "$3" && shift 3 && exec "$@"'
-        )
+        script = 'mount --bind "$1" /etc/hosts && mount --bind "$2" "$3" && shift 3 && exec "$@"'
         mounts = [str(self.stack.hosts), str(self.data), str(self.stack.app / "data")]
         gate = [sys.executable, "-m", "devenv.handover", "run", "--", *FPM]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                ["unshare", "-m", "-p", "-f", "--kill-child", "--mount-proc", "sh", "-c", script, "sh", *mounts, *gate],
+                [
+                    "unshare",
+                    "-m",
+                    "-p",
+                    "-f",
+                    "--kill-child",
+                    "--mount-proc",
+                    "sh",
+                    "-c",
+                    script,
+                    "sh",
+                    *mounts,
+                    *gate,
+                ],
                 env=self.env,
                 stdout=log,
                 stderr=log,
@@ -153,7 +164,9 @@ class Instance:
     def gate(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         """`gate` from a shell in the instance."""
         command = ["nsenter", "-m", "-p", "-t", str(self._gate_pid), sys.executable, "-m", "devenv.handover"]
-        return subprocess.run([*command, *arguments], env=self.env, capture_output=True, timeout=60, **options)
+        return subprocess.run(
+            [*command, *arguments], env=self.env, capture_output=True, timeout=60, **options
+        )
 
     def php(self, code: str) -> subprocess.Popen[bytes]:
         """A PHP program from a shell in the instance."""

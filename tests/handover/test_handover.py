@@ -17,11 +17,11 @@ from contextlib import AbstractContextManager, closing
 from typing import Any
 
 import pytest
-from tests.handover.conftest import Load
-from tests.handover.instances import Instance, Stack
 
 from devenv.handover.wire import Refused
 from devenv.model.probe import ProbeReport
+from tests.handover.conftest import Load
+from tests.handover.instances import Instance, Stack
 
 LoadFactory = Callable[..., AbstractContextManager[Load]]
 
@@ -183,7 +183,9 @@ def test_requests_that_do_not_end_are_named_and_nobody_waits_for_them(stack: Sta
     assert len(first.events("reopened")) == 3
 
 
-def test_a_release_that_cannot_serve_changes_nothing(stack: Stack, first: Instance, load: LoadFactory) -> None:
+def test_a_release_that_cannot_serve_changes_nothing(
+    stack: Stack, first: Instance, load: LoadFactory
+) -> None:
     with load() as result:
         second = stack.start("v2", SECOND_BROKEN="1")
         failed = second.wait_failed()
