@@ -178,6 +178,7 @@ def install(path: Path, staging: Path, into: Path, folders: tuple[Path, ...]) ->
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     database.need_space(staging, description["bytes"])
+    travel.require_place(staging, folders)
     copy, archive = staging / "database.sqlite", staging / "travel.tar"
     try:
         with tarfile.open(path) as tar:

@@ -69,7 +69,7 @@ class Course:
                     owner = choose(view, self._instance.record.uid)
                 except Nobody:
                     nobody += 1
-                    if self._instance.record.role is Role.INCOMING:
+                    if self._instance.record.role is not Role.FRESH:
                         raise self._lost_owner() from None
                     if nobody >= LOOKS:
                         return await self._begin()
@@ -79,6 +79,7 @@ class Course:
                     return await self._pull(owner.control)
             except Problem as problem:
                 if problem.final or time.monotonic() > deadline:
+                    self._relay_again()
                     raise
                 nobody = 0
                 if str(problem) != last:
@@ -190,6 +191,7 @@ class Course:
         token = self._instance.record.token
         status, _ = await in_thread(peer.call, "status")
         await in_thread(database.need_space, self._staging, status["size"])
+        travel.require_place(self._staging, self._settings.travel)
         answer = await in_thread(peer.fetch, "copy", {"token": token}, self._staged)
         await self._fetch_travel(peer, early=True)
         self.say("copy", bytes=answer["size"], ms=_ms(started))
@@ -309,12 +311,19 @@ class Course:
     async def _complete(self, peer: Peer | None = None) -> None:
         """Everything is here and on the disk: install it, and ask to own it until there is an answer."""
         instance, record = self._instance, self._instance.record
-        await in_thread(self._install)
+        # After a restart it may have been asked before: then it is the owner alone who can say no.
+        first = peer is not None
+        try:
+            await in_thread(self._install)
+        except BaseException:
+            if first:
+                instance.write_record(staged=False)
+            raise
         self.say("installed")
         if instance.relay is not None:
             # From here on the owner may send to us what we would send to it.
             instance.relay.stop_accepting()
-        if instance.terminating:
+        if first and instance.terminating:
             instance.write_record(staged=False)
             raise Problem("this instance is ending", "it takes no database any more", "", final=True)
         self.completing = True
@@ -350,13 +359,13 @@ class Course:
         record = self._instance.record
         fields = {"token": record.token, "sha256": record.sha256}
         asked = 0
+        peer = peer or self._instance.peer(address(record.predecessor))
         while True:
-            peer = peer or self._instance.peer(address(record.predecessor))
             try:
                 answer, _ = await in_thread(peer.call, "complete", fields)
+                peer.close()
                 return dict(answer)
             except Unreachable as error:
-                peer.close()
                 asked += 1
                 if asked == 1:
                     self.say("waiting", error="the owner has not answered", why=str(error))
@@ -392,9 +401,14 @@ class Course:
 
         await in_thread(work)
         shutil.rmtree(self._staging, ignore_errors=True)
-        if instance.record.successor is not None:
+        self._relay_again()
+
+    def _relay_again(self) -> None:
+        """What should have been taken back is where it was."""
+        instance, record = self._instance, self._instance.record
+        if record.role is Role.INCOMING and record.successor is not None and not record.staged:
             instance.write_record(role=Role.MOVED, token="")
-            instance.relay_to(instance.record.successor)
+            instance.relay_to(record.successor)
 
     @contextlib.asynccontextmanager
     async def _renewing(self, owner: Address) -> AsyncIterator[None]:

@@ -144,6 +144,18 @@ def _not_whole(why: str) -> Problem:
     )
 
 
+def require_place(staging: Path, folders: tuple[Path, ...]) -> None:
+    """Raise a `Problem` unless `install` will be able to put each folder in its place."""
+    for folder in folders:
+        where = next(path for path in (folder, *folder.parents) if path.exists())
+        if folder.is_mount() or where.stat().st_dev != staging.stat().st_dev:
+            raise Problem(
+                "a travelling folder is a mount point",
+                f"{folder} cannot be replaced as a whole: it is not on the file system of {staging}",
+                "mount the folder of the database as a whole, or leave it out of GATE_TRAVEL",
+            )
+
+
 def install(staging: Path, folders: tuple[Path, ...]) -> None:
     """Put what is staged in the place of the folders. Can be repeated after a crash."""
     for number, folder in enumerate(folders):
@@ -151,12 +163,6 @@ def install(staging: Path, folders: tuple[Path, ...]) -> None:
         if not staged.is_dir():
             continue
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.is_mount():
-            raise Problem(
-                "a travelling folder is a mount point",
-                f"{folder} cannot be replaced as a whole",
-                "mount its parent, or leave it out of GATE_TRAVEL",
-            )
         # Not renamed away: a folder that comes from the image cannot be (overlayfs, EXDEV).
         _remove(folder)
         staged.rename(folder)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,72 +17,14 @@ import pytest
 from devenv.handover import database, snapshot
 from devenv.handover import record as records
 from devenv.handover.instance import State
-from devenv.handover.journal import Journal
 from devenv.handover.owner import TRIES, Owner
 from devenv.handover.problem import Problem
-from devenv.handover.record import Record, Role, Successor
+from devenv.handover.record import Role, Successor
 from devenv.handover.settings import Settings
 from devenv.handover.wire import Reply, Request
+from tests.unit.handover.fakes import LEASE, FakeInstance, FakeServers
 
 Sql = Callable[..., list[tuple[object, ...]]]
-LEASE = 0.15
-
-
-class FakeServers:
-    """Requests at work are a number; who drains waits for it to become 0."""
-
-    def __init__(self) -> None:
-        self.at_work = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def drained(self, budget: float) -> bool:
-        await self.gate.wait()
-        await asyncio.sleep(0)
-        return self.at_work == 0
-
-    def unfinished(self) -> list[str]:
-        return [f"GET /slow/{number} (1.0 s)" for number in range(self.at_work)]
-
-
-class FakeInstance:
-    """An instance without processes and sockets; `steps` is what it was told to do."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = replace(
-            settings, deadlines=replace(settings.deadlines, lease=LEASE, drain=0.05, shell=0.1)
-        )
-        self.secret = settings.secret()
-        self.record = Record(uid="owner", role=Role.OWNER, lineage="line", epoch=4, served=True)
-        self.journal = Journal(settings.state / "events.jsonl", "owner")
-        self.state = State.OPEN
-        self.servers = FakeServers()
-        self.steps: list[str] = []
-        self.held = 0
-        self.relay = None
-        self.restored: dict[str, Any] | None = None
-
-    def open(self) -> None:
-        self.state = State.OPEN
-        self.steps.append("open")
-
-    async def close(self, budget: float) -> bool:
-        self.state = State.CLOSED
-        self.steps.append("close")
-        return await self.servers.drained(budget)
-
-    def write_record(self, **changes: Any) -> None:
-        self.record = self.record.evolve(**changes)
-        records.save(self.settings.state / "record.json", self.record)
-        self.steps.append("record")
-
-    def relay_to(self, successor: Successor) -> None:
-        self.state = State.RELAYING
-        self.steps.append("relay")
-
-    def phases(self) -> list[str]:
-        lines = self.journal.path.read_text().splitlines()
-        return [json.loads(line)["phase"] for line in lines]
 
 
 @pytest.fixture

@@ -409,6 +409,18 @@ def test_one_whose_database_was_damaged_before_it_was_saved_is_refused(
         install(content, forged)
 
 
+def test_nothing_is_changed_where_a_folder_cannot_be_replaced(
+    content: Settings, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(content)
+    sql(content.database, "INSERT INTO note VALUES ('two')")
+    monkeypatch.setattr(Path, "is_mount", lambda self: self == content.travel[0])
+    with pytest.raises(Problem, match="a travelling folder is a mount point"):
+        install(content, path)
+    assert sql(content.database, "SELECT count(*) FROM note") == [(2,)]
+    assert (content.travel[0] / "file").exists()
+
+
 def test_a_file_that_is_not_there_is_a_problem(content: Settings, tmp_path: Path) -> None:
     with pytest.raises(Problem, match="a snapshot cannot be used"):
         install(content, tmp_path / "none.tar")
