@@ -20,6 +20,8 @@ Fingerprint = dict[str, Any]
 """{"format": 1, "tables": {name: {"rows": int, "hash": hex}}, "total": hex, "seconds": float}"""
 
 # Part of the format: a table's hash runs over its rows in groups of this many.
+LARGE = 4096
+"""Of a value in a row, in bytes or characters."""
 ROWS_AT_ONCE = 1000
 
 
@@ -31,6 +33,7 @@ def fingerprint(database: Path) -> Fingerprint:
     with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         # Bytes that are not UTF-8 can stand in a TEXT column; they count as they are.
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        connection.row_factory = _short
         connection.execute("BEGIN")
         names = connection.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'table'"
@@ -46,6 +49,23 @@ def fingerprint(database: Path) -> Fingerprint:
         "total": total.hexdigest(),
         "seconds": round(time.monotonic() - started, 4),
     }
+
+
+def _short(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row with the hashes of its large values: many rows of those do not fit into memory."""
+    if any(isinstance(value, bytes | str) and len(value) > LARGE for value in row):
+        return tuple(
+            (type(value).__name__, len(value), _digest(value))
+            if isinstance(value, bytes | str) and len(value) > LARGE
+            else value
+            for value in row
+        )
+    return row
+
+
+def _digest(value: bytes | str) -> str:
+    content = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _table(connection: sqlite3.Connection, name: str) -> dict[str, Any]:

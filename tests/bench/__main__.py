@@ -284,9 +284,11 @@ def compose_command(devenv: Devenv) -> list[str]:
 
 
 def timed(argv: list[str], devenv: Devenv, **environment: str) -> float:
+    # Compiled as for a person, whatever a build machine has set for itself.
+    compiled = {"PYTHONDONTWRITEBYTECODE": ""}
     started = time.monotonic()
     subprocess.run(
-        argv, cwd=devenv.folder, env={**os.environ, **devenv.environment, **environment},
+        argv, cwd=devenv.folder, env={**os.environ, **devenv.environment, **compiled, **environment},
         check=True, capture_output=True,
     )  # fmt: skip
     return time.monotonic() - started

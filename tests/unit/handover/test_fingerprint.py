@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -356,3 +357,17 @@ def test_two_databases_have_the_same_exactly_when_their_rows_are_the_same(
             contents.append(_typed(connection.execute("SELECT * FROM t").fetchall()))
         totals.append(total(path))
     assert (totals[0] == totals[1]) == (contents[0] == contents[1])
+
+
+def test_large_values_are_not_gathered_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE file (id INTEGER PRIMARY KEY, content BLOB)")
+        connection.executemany("INSERT INTO file (content) VALUES (?)", ((bytes(1 << 20),) for _ in range(32)))
+    tracemalloc.start()
+    try:
+        fingerprint(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
