@@ -151,7 +151,10 @@ class Probe:
         """Why an answer is no acknowledgement of a write."""
         if not 200 <= answer.status < 400:
             return f"{answer.status} {answer.reason}"
-        if self._config.login.page and urlsplit(answer.headers.get("Location", "")).path == self._config.login.page:
+        if (
+            self._config.login.page
+            and urlsplit(answer.headers.get("Location", "")).path == self._config.login.page
+        ):
             return "the login was lost"
         if answer.status == 200 and self._config.write.page:
             return "the form came back: it was not accepted"

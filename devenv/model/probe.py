@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
@@ -91,7 +92,7 @@ class ProbeReport:
     def longest_gap(self) -> float:
         """The longest time without any reply."""
         ends = sorted(sample.ended for sample in self.acknowledged)
-        return max((later - earlier for earlier, later in zip(ends, ends[1:], strict=False)), default=0.0)
+        return max((later - earlier for earlier, later in itertools.pairwise(ends)), default=0.0)
 
     @property
     def clean(self) -> bool:
