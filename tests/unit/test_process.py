@@ -80,7 +80,7 @@ async def test_leaving_a_stream_early_ends_the_whole_group() -> None:
 async def test_cancelling_a_run_ends_the_whole_group() -> None:
     mark = f"sleep-{os.getpid()}-run"
     task = asyncio.create_task(process.run(["bash", "-c", f"exec -a {mark} sleep 60 & wait"]))
-    while not group_of(mark):  # noqa: ASYNC110 - what another process does is no event here
+    while not group_of(mark):
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -101,18 +101,25 @@ def test_a_page_is_its_status_and_all_of_its_output(get: Get) -> None:
 
 def test_the_question_is_a_responder_request_that_is_complete(responder: Responder, get: Get) -> None:
     get(SCRIPT_NAME="/index.php")
-    kinds = [(kind, content if kind != PARAMS or not content else b"...") for kind, content in responder.records]
+    kinds = [
+        (kind, content if kind != PARAMS or not content else b"...") for kind, content in responder.records
+    ]
     begin = struct.pack(">HB5x", 1, 0)  # a responder; the connection is closed afterwards
     assert kinds == [(BEGIN, begin), (PARAMS, b"..."), (PARAMS, b""), (STDIN, b"")]
     assert responder.params["REQUEST_METHOD"] == "GET"
     assert responder.params["SCRIPT_NAME"] == "/index.php"
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+)
 @given(
     st.dictionaries(
         st.text("ABC_", min_size=1, max_size=200),
-        st.one_of(st.text(st.characters(exclude_categories=["Cs"]), max_size=300), st.sampled_from(["", "x" * 127, "x" * 128, "y" * 9000])),
+        st.one_of(
+            st.text(st.characters(exclude_categories=["Cs"]), max_size=300),
+            st.sampled_from(["", "x" * 127, "x" * 128, "y" * 9000]),
+        ),
         max_size=5,
     )
 )
@@ -130,7 +137,9 @@ def test_params_of_any_length_arrive(responder: Responder, params: dict[str, str
         (b"", 200),
     ],
 )
-def test_the_status_is_read_from_the_headers_only(responder: Responder, get: Get, output: bytes, status: int) -> None:
+def test_the_status_is_read_from_the_headers_only(
+    responder: Responder, get: Get, output: bytes, status: int
+) -> None:
     responder.chunks = [record(STDOUT, output) + FINISH] if output else [FINISH]
     assert get() == (status, output)
 

@@ -216,7 +216,8 @@ def test_a_row_that_moves_to_another_table_is_noticed(path: Path, other: Path, s
 
 @pytest.mark.parametrize("rows", [ROWS_AT_ONCE - 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1])
 def test_each_row_counts_around_the_size_of_a_group(path: Path, sql: Sql, rows: int) -> None:
-    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO t SELECT i FROM n"
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+    many = f"{numbers} INSERT INTO t SELECT i FROM n"
     sql(path, "CREATE TABLE t (v)", (many, (rows,)))
     before = fingerprint(path)
     assert before["tables"]["t"]["rows"] == rows
@@ -363,7 +364,9 @@ def test_large_values_are_not_gathered_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "large.sqlite"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE file (id INTEGER PRIMARY KEY, content BLOB)")
-        connection.executemany("INSERT INTO file (content) VALUES (?)", ((bytes(1 << 20),) for _ in range(32)))
+        connection.executemany(
+            "INSERT INTO file (content) VALUES (?)", ((bytes(1 << 20),) for _ in range(32))
+        )
     tracemalloc.start()
     try:
         fingerprint(path)

@@ -29,8 +29,13 @@ def test_what_is_there_twice_is_wrong_also_if_it_was_never_acknowledged() -> Non
     assert compare(["a"], {"a": 2, "failed": 3, "once": 1}) == ((), ("a", "failed"))
 
 
-@given(st.lists(st.sampled_from("abcdef"), unique=True), st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 3)))
-def test_each_acknowledged_write_is_there_exactly_once_or_is_named(acknowledged: list[str], found: dict[str, int]) -> None:
+@given(
+    st.lists(st.sampled_from("abcdef"), unique=True),
+    st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 3)),
+)
+def test_each_acknowledged_write_is_there_exactly_once_or_is_named(
+    acknowledged: list[str], found: dict[str, int]
+) -> None:
     lost, duplicated = compare(acknowledged, found)
     for nonce in acknowledged:
         count = found.get(nonce, 0)

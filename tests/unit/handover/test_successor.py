@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.handover.fakes import FakeInstance
 
 from devenv.handover import database, snapshot, travel
 from devenv.handover import record as records
@@ -24,6 +23,7 @@ from devenv.handover.record import Record, Role, Successor
 from devenv.handover.settings import Settings
 from devenv.handover.successor import LOOKS, Course
 from devenv.handover.wire import Reply, Request, Server
+from tests.unit.handover.fakes import FakeInstance
 
 Sql = Callable[..., list[tuple[object, ...]]]
 
@@ -134,8 +134,19 @@ def phases(instance: FakeInstance) -> list[str]:
 async def test_the_whole_course(old: OwnerSide, new: FakeInstance, sql: Sql) -> None:
     await course(sees(new, old)).run()
     assert phases(new) == [
-        "discover", "found", "copy", "checked", "warmed", "lease", "leased", "pages", "verified", "installed",
-        "completed", "opened", "fingerprint",
+        "discover",
+        "found",
+        "copy",
+        "checked",
+        "warmed",
+        "lease",
+        "leased",
+        "pages",
+        "verified",
+        "installed",
+        "completed",
+        "opened",
+        "fingerprint",
     ]
     assert sql(new.settings.database, "SELECT text FROM note") == [("one",)]
     assert (new.settings.travel[0] / "file").read_bytes() == b"upload"
@@ -156,7 +167,9 @@ async def test_what_was_written_after_the_copy_is_there(old: OwnerSide, new: Fak
     assert (new.settings.travel[0] / "late").exists()
 
 
-async def test_the_owner_has_moved_on_its_disk_before_the_new_one_owns(old: OwnerSide, new: FakeInstance) -> None:
+async def test_the_owner_has_moved_on_its_disk_before_the_new_one_owns(
+    old: OwnerSide, new: FakeInstance
+) -> None:
     true = new.write_record
     seen: list[Role] = []
 
@@ -185,7 +198,9 @@ async def test_a_connection_that_breaks_before_completion_is_begun_again(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_lost_answer_to_completion_is_asked_for_again(old: OwnerSide, new: FakeInstance, when: str) -> None:
+async def test_a_lost_answer_to_completion_is_asked_for_again(
+    old: OwnerSide, new: FakeInstance, when: str
+) -> None:
     getattr(old, when)["complete"] = once(lost)
     await course(sees(new, old)).run()
     assert old.asked.count("complete") == 2
@@ -211,7 +226,9 @@ async def killed_after_completion(old: OwnerSide, new: FakeInstance) -> FakeInst
     return sees(again, old)
 
 
-async def test_one_that_was_killed_before_it_had_the_answer_asks_again(old: OwnerSide, new: FakeInstance) -> None:
+async def test_one_that_was_killed_before_it_had_the_answer_asks_again(
+    old: OwnerSide, new: FakeInstance
+) -> None:
     again = await killed_after_completion(old, new)
     await course(again).run()
     assert (again.record.role, again.record.epoch) == (Role.OWNER, 5)
@@ -362,7 +379,9 @@ async def moved(place: Settings, new: FakeInstance, sql: Sql) -> FakeInstance:
     return new
 
 
-async def test_one_that_moved_takes_it_back_from_the_one_that_ends(old: OwnerSide, moved: FakeInstance, sql: Sql) -> None:
+async def test_one_that_moved_takes_it_back_from_the_one_that_ends(
+    old: OwnerSide, moved: FakeInstance, sql: Sql
+) -> None:
     await course(moved).run(taking_back=old.control)
     assert (moved.record.role, moved.record.epoch, moved.record.successor) == (Role.OWNER, 5, None)
     assert sql(moved.settings.database, "SELECT text FROM note") == [("one",)]
@@ -372,7 +391,9 @@ async def test_one_that_moved_takes_it_back_from_the_one_that_ends(old: OwnerSid
 async def test_if_it_cannot_take_it_back_it_relays_as_before(
     old: OwnerSide, moved: FakeInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "check", lambda path: (["damage"], "") if "incoming" in str(path) else ([], ""))
+    monkeypatch.setattr(
+        database, "check", lambda path: (["damage"], "") if "incoming" in str(path) else ([], "")
+    )
     with pytest.raises(Problem):
         await course(moved).run(taking_back=old.control)
     assert (moved.record.role, moved.steps[-1]) == (Role.MOVED, "relay")
@@ -436,7 +457,9 @@ async def test_the_seed_is_what_a_first_one_begins_with(new: FakeInstance, tmp_p
     assert (tmp_path / "seed").exists()
 
 
-async def test_a_database_on_the_disk_is_kept_and_never_discarded(new: FakeInstance, tmp_path: Path, sql: Sql) -> None:
+async def test_a_database_on_the_disk_is_kept_and_never_discarded(
+    new: FakeInstance, tmp_path: Path, sql: Sql
+) -> None:
     sql(new.settings.database, "CREATE TABLE mine (a)")
     sql(tmp_path / "seed", "CREATE TABLE seed (a)")
     new.settings = replace(new.settings, seed=tmp_path / "seed")
@@ -455,7 +478,9 @@ async def test_the_newest_snapshot_goes_on_in_its_line(old: OwnerSide, new: Fake
     assert sql(new.settings.database, "SELECT text FROM note") == [("one",)]
 
 
-async def test_a_damaged_newest_snapshot_is_passed_over_and_that_is_told(old: OwnerSide, new: FakeInstance) -> None:
+async def test_a_damaged_newest_snapshot_is_passed_over_and_that_is_told(
+    old: OwnerSide, new: FakeInstance
+) -> None:
     settings = old.instance.settings
     assert settings.snapshots is not None
     saved = snapshot.save(settings, old.instance.record)
