@@ -191,6 +191,15 @@ def test_any_change_of_content_or_of_tables_gives_another_one(path: Path, sql: S
     assert total(path) != before
 
 
+@pytest.mark.parametrize("definition", ["v TEXT", "v INTEGER", "v NOT NULL", "v UNIQUE", "v DEFAULT 1", "v CHECK (v)"])
+def test_a_table_that_is_defined_otherwise_is_another_one_though_its_rows_are_the_same(
+    path: Path, other: Path, sql: Sql, definition: str
+) -> None:
+    sql(path, "CREATE TABLE t (v)")
+    sql(other, f"CREATE TABLE t ({definition})")
+    assert total(path) != total(other)
+
+
 def test_the_same_row_twice_is_not_the_same_as_once(path: Path, sql: Sql) -> None:
     sql(path, "CREATE TABLE t (v)", "INSERT INTO t VALUES ('a')")
     before = total(path)

@@ -525,11 +525,12 @@ async def test_a_restored_snapshot_begins_a_lineage(
     assert (instance.record.role, instance.state) == (Role.OWNER, State.OPEN)
 
 
+@pytest.mark.parametrize("step", ["describe", "install"])
 async def test_nobody_gets_a_lease_while_a_snapshot_is_put_in_place(
-    owner: Owner, instance: FakeInstance, saved: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Owner, instance: FakeInstance, saved: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """The end of the restoring opens: under a lease that would lose what is written then."""
-    true = snapshot.install
+    true = getattr(snapshot, step)
     inside = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -538,7 +539,7 @@ async def test_nobody_gets_a_lease_while_a_snapshot_is_put_in_place(
         time.sleep(0.1)
         return true(*arguments)
 
-    monkeypatch.setattr(snapshot, "install", slow)
+    monkeypatch.setattr(snapshot, step, slow)
     restoring = asyncio.create_task(owner.restore(saved))
     await inside.wait()
     with pytest.raises(Problem) as caught:

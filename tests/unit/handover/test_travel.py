@@ -68,7 +68,7 @@ def tree(root: Path) -> dict[str, Any]:
     return found
 
 
-def age(*paths: Path) -> None:
+def age() -> None:
     """Nothing that the clock could confuse: the next listing sees it as it is."""
     time.sleep(0.02)
 
@@ -107,6 +107,24 @@ def test_the_owner_of_a_file_arrives(folder: Path, staging: Path, move: Moved) -
     move({})
     there = (staging / "0/file").stat()
     assert (there.st_uid, there.st_gid) == ((folder / "file").stat().st_uid, (folder / "file").stat().st_gid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_the_owner_of_a_file_is_its_number_whatever_name_that_has_here(tmp_path: Path, staging: Path) -> None:
+    owned = member("0/file")
+    owned[0].uid, owned[0].uname = 33, "root"
+    travel.unpack(archive_of(tmp_path / "a.tar", FOLDER, owned, manifest=mentioned(FOLDER, owned)), staging)
+    assert (staging / "0/file").stat().st_uid == 33
+
+
+def test_a_folder_that_got_another_mode_has_it_there_too(folder: Path, staging: Path, move: Moved) -> None:
+    (folder / "deep").mkdir()
+    known = move({})
+    folder.chmod(0o711)
+    (folder / "deep").chmod(0o700)
+    move(known)
+    assert stat.S_IMODE((staging / "0").stat().st_mode) == 0o711
+    assert stat.S_IMODE((staging / "0/deep").stat().st_mode) == 0o700
 
 
 def test_two_names_of_one_file_arrive_as_two_files(folder: Path, staging: Path, move: Moved) -> None:
@@ -170,6 +188,7 @@ def test_a_change_that_keeps_size_and_time_is_noticed(
     known = move({})
     (folder / "file").write_bytes(b"behind")
     os.utime(folder / "file", ns=(times.st_atime_ns, times.st_mtime_ns))
+    age()
     move(known)
     assert (staging / "0/file").read_bytes() == b"behind"
 

@@ -560,6 +560,17 @@ def test_an_answer_that_was_changed_does_not_spoil_the_next_call(gate: Gate, mid
         it.call("complete")
 
 
+def test_a_request_that_was_changed_does_not_spoil_the_next_call(gate: Gate, middle: Middle) -> None:
+    """The server has closed that connection: what follows needs another one."""
+    middle.request = CHANGES["the MAC"]
+    with peer(middle.address) as it:
+        with pytest.raises(Problem):
+            it.call("complete")
+        middle.request = lambda message: message
+        it.call("complete")
+    assert gate.verbs == ["complete"]
+
+
 def test_our_own_full_disk_is_not_taken_for_a_peer_that_is_not_reached(gate: Gate, tmp_path: Path) -> None:
     with peer(gate.address) as it, pytest.raises(FileNotFoundError):
         it.fetch("copy", {}, tmp_path / "no folder" / "got")
