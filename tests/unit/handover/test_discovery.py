@@ -133,7 +133,7 @@ def may_have_a_database(one: Seen) -> bool:
     return one.role in (Role.OWNER, Role.MOVED, Role.INCOMING)
 
 
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=200, deadline=None)
 @given(VIEWS)
 def test_nobody_is_never_said_while_anybody_has_or_may_have_a_database(given_view: View) -> None:
     if outcome(given_view) == "nobody":
@@ -142,7 +142,7 @@ def test_nobody_is_never_said_while_anybody_has_or_may_have_a_database(given_vie
         assert all(one.uid > ME for one in given_view.peers)
 
 
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=200, deadline=None)
 @given(VIEWS)
 def test_who_is_chosen_serves_and_nobody_of_its_line_is_beyond_it(given_view: View) -> None:
     try:
@@ -159,7 +159,7 @@ def test_who_is_chosen_serves_and_nobody_of_its_line_is_beyond_it(given_view: Vi
             assert one.status["epoch"] < chosen.status["epoch"]
 
 
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=200, deadline=None)
 @given(VIEWS)
 def test_of_what_is_begun_only_that_is_kept_beside_which_nobody_has_or_may_have_one(given_view: View) -> None:
     try:
@@ -298,7 +298,7 @@ class World:
 def test_of_new_instances_in_any_interleaving_exactly_one_serves_a_database(
     count: int, silence: float
 ) -> None:
-    for number in range(150):
+    for number in range(100):
         served = World(count, random.Random(f"{count}/{silence}/{number}"), silence).run()
         assert len(served) == 1, f"seed {count}/{silence}/{number}"
 

@@ -191,7 +191,9 @@ def test_any_change_of_content_or_of_tables_gives_another_one(path: Path, sql: S
     assert total(path) != before
 
 
-@pytest.mark.parametrize("definition", ["v TEXT", "v INTEGER", "v NOT NULL", "v UNIQUE", "v DEFAULT 1", "v CHECK (v)"])
+@pytest.mark.parametrize(
+    "definition", ["v TEXT", "v INTEGER", "v NOT NULL", "v UNIQUE", "v DEFAULT 1", "v CHECK (v)"]
+)
 def test_a_table_that_is_defined_otherwise_is_another_one_though_its_rows_are_the_same(
     path: Path, other: Path, sql: Sql, definition: str
 ) -> None:

@@ -312,6 +312,7 @@ async def test_a_copy_that_changed_on_the_way_is_not_completed(
             file.write(b"\x01")
 
     monkeypatch.setattr(database, "apply_difference", spoil)
+    new.settings = replace(new.settings, deadlines=replace(new.settings.deadlines, hook=0.1))
     with pytest.raises(Problem, match="is not the owner's"):
         await course(sees(new, old)).run()
     assert "complete" not in old.asked
@@ -391,6 +392,7 @@ async def test_one_that_moved_takes_it_back_from_the_one_that_ends(
 async def test_if_it_cannot_take_it_back_it_relays_as_before(
     old: OwnerSide, moved: FakeInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    moved.settings = replace(moved.settings, deadlines=replace(moved.settings.deadlines, hook=0.1))
     monkeypatch.setattr(
         database, "check", lambda path: (["damage"], "") if "incoming" in str(path) else ([], "")
     )
