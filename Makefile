@@ -1,27 +1,29 @@
 # The two commands: `make up` starts the stack, `make test` proves it. Both begin with what is missing.
 
 PYTHON = python3
-# Reserved: where the stack runs. There is one backend so far.
+# Where the stack runs: compose, or kind.
 BACKEND = compose
 VENV = .venv
 PY = $(VENV)/bin/python
 DEVENV = $(PY) -m devenv
 PIP = $(PY) -m pip --disable-pip-version-check --quiet
 
-.PHONY: up down test unit check bench soak setup setup-dev system images lock clean help
+.PHONY: up down test fast check screenshots bench soak setup setup-dev system images node-image lock clean help
 
 up: setup
-	$(DEVENV) doctor --fix --yes
-	@if [ -t 0 ] && [ -t 1 ]; then $(DEVENV) up; else $(DEVENV) up --no-tui; fi
+	DEVENV_BACKEND=$(BACKEND) $(DEVENV) doctor --fix --yes
+	@if [ -t 0 ] && [ -t 1 ]; then $(DEVENV) up --backend $(BACKEND); \
+	else $(DEVENV) up --backend $(BACKEND) --no-tui; fi
 
 down: setup
 	$(DEVENV) down
 
-test: unit system images
-	$(PY) -m pytest --ignore=tests/unit
+test: fast system images node-image
+	$(PY) -m pytest --ignore=tests/unit --ignore=tests/tui
 
-unit: setup-dev
-	$(PY) -m pytest -q tests/unit
+# Those that need no engine.
+fast: setup-dev
+	$(PY) -m pytest -q -n 2 tests/unit tests/tui
 
 check: setup-dev
 	$(PY) -m ruff check
@@ -29,8 +31,13 @@ check: setup-dev
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 
+# The pictures of docs/screens, of the scenes in tests/tui/scenes.py; `make test` says which have changed.
+screenshots: setup-dev
+	$(PY) -m tests.docs
+	$(PY) -m tests.tui.scenes
+
 # What each of these proves is said at its head.
-bench: setup-dev images
+bench: setup-dev images node-image
 	$(PY) -m tests.bench
 
 soak: setup-dev images
@@ -42,6 +49,11 @@ images: setup
 	-$(DEVENV) doctor --fix --yes
 	$(DEVENV) build --release v1
 	$(DEVENV) build --release v2
+
+# What a kind cluster is made with. Where no registry answers: some minutes of compiling, once.
+node-image: setup
+	-DEVENV_BACKEND=kind $(DEVENV) doctor --fix --yes
+	$(DEVENV) node-image build
 
 # Programs that the tests run outside containers.
 system: setup-dev
@@ -90,4 +102,4 @@ clean:
 	find devenv tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:
-	@echo "make up | down | test | unit | check | bench | soak | lock | clean"
+	@echo "make up | down | test | fast | check | screenshots | bench | soak | lock | clean"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from devenv import __version__
@@ -11,6 +12,8 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):
         print(f"devenv {__version__}")
         return
+    # Looking through all installed packages for plugins, which we have none of, is what pydantic does first.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # Imported late: the command line and what is behind it take longer than the answer above.
     from devenv.cli.app import run
 

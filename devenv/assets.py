@@ -1,4 +1,4 @@
-"""Where docker/ and compose/ lie: in a checkout beside the package, once installed inside it."""
+"""Where docker/, compose/ and k8s/ lie: in a checkout beside the package, once installed inside it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ def in_checkout() -> bool:
 def docker_context() -> Path:
     """The folder that images are built from: it holds docker/ and devenv/handover/."""
     return _CHECKOUT if in_checkout() else _INSTALLED
+
+
+def k8s_folder() -> Path:
+    return docker_context() / "k8s"
 
 
 def compose_file() -> Path:

@@ -7,17 +7,18 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from devenv.backends import settings
-from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
+from devenv.backends import gates, settings
+from devenv.backends.protocol import PHP_FPM, SERVICES, By
 from devenv.errors import CommandFailed, DevenvError, NotFit
 from devenv.logs import sources
-from devenv.model.events import LogLine
+from devenv.logs.containers import Containers
+from devenv.model.events import LogLine, Note, unnoted
 from devenv.model.instance import Gate, Instance
 from devenv.model.stack import Stack
 from devenv.tools import docker, ports, process
@@ -25,7 +26,10 @@ from devenv.tools import docker, ports, process
 GRACE = 180
 """`stop_grace_period` of compose.yaml: a stop is a hand-over or a snapshot, never cut short by us."""
 _SNAPSHOT = ("content", "snapshot")
+_SERVED = ("opened", "reopened", "recovered", "terminating")
+"""After one of these a snapshot from before is no longer the last word: there may be newer writes."""
 _PORT_TAKEN = ("port is already allocated", "address already in use")
+_CHANGES = ("start", "die", "destroy", "health_status", "pause", "unpause", "rename")
 _FOLLOW = "600"
 """A journal is followed so many seconds at most: docker leaves the follower behind when we go."""
 
@@ -38,16 +42,69 @@ class Compose:
         self._env_file = env_file
         self._app = Path("/app")
         self._record = self._app / Path(stack.app.database).parent / ".gate"
-        self._compose = ["docker", "compose", "-f", str(file)]
-        if env_file != file.parent / ".env":
-            self._compose += ["--env-file", str(env_file)]
+        self._file = file
 
     @property
     def _project(self) -> str:
         return self._stack.stack.name
 
+    async def _compose(
+        self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float | None = None
+    ) -> None:
+        argv = ["docker", "compose", "-f", str(self._file)]
+        # The command is one that a person can repeat; but a file that was removed must not stop a `down`.
+        if self._env_file != self._file.parent / ".env" and self._env_file.exists():
+            argv += ["--env-file", str(self._env_file)]
+        with docker.engine_errors():
+            await process.run(
+                [*argv, *arguments], env={**self._environment(), **(env or {})}, timeout=timeout
+            )
+
+    def _environment(self) -> dict[str, str]:
+        """What a shell happens to export (PORT, APP_SECRET, …) wins over the file of the settings: so they
+        are given in both places. The secrets as well: an environment is private, unlike an argv.
+        """
+        return {
+            "COMPOSE_ENV_FILES": "",
+            "COMPOSE_PROFILES": "",
+            **self._values(),
+            **settings.read(self._env_file),
+            # Also where there are no settings yet: never another stack than this one.
+            "COMPOSE_PROJECT_NAME": self._project,
+        }
+
+    def _values(self) -> dict[str, str]:
+        """What devenv.toml has to say to the compose file."""
+        app = self._stack.app
+        return {
+            "COMPOSE_PROJECT_NAME": self._project,
+            "IMAGE_PREFIX": self._stack.image_prefix,
+            "PORT": str(self._stack.stack.port),
+            "GATE_DATABASE": str(self._app / app.database),
+            "GATE_DOCUMENT_ROOT": str(self._app / app.document_root),
+            "GATE_TRAVEL": ":".join(str(self._app / folder) for folder in app.travel),
+            "GATE_WARMUP": app.warmup,
+        }
+
     async def check(self) -> None:
         await docker.check_compose()
+
+    async def provide(self) -> bool:
+        """The engine is the place."""
+        return False
+
+    async def remove_place(self) -> bool:
+        return False
+
+    def by_hand(self, verb: By, instance: Instance) -> str:
+        return {
+            "log": f"docker logs {instance.name}",
+            "look": f"docker inspect {instance.name}",
+            "restart": f"docker restart {instance.name}",
+            "stop": f"docker stop {instance.name}",
+            "fingerprint": f"docker exec {instance.name} gate fingerprint",
+            "snapshot": f"docker exec {instance.name} gate snapshot -o -",
+        }[verb]
 
     async def instances(self, *, ask_gates: bool = True) -> list[Instance]:
         found = await docker.containers(self._project)
@@ -65,38 +122,36 @@ class Compose:
         if not instance.running:
             return await self._gate_from_record(instance)
         answer = await docker.call("exec", instance.id, "gate", "status", check=False, timeout=20)
-        return Gate.from_json(json.loads(answer.stdout)) if answer.code == 0 else None
+        if answer.code != 0:
+            return None
+        with _readable(instance):
+            return Gate.from_json(json.loads(answer.stdout))
 
     async def _gate_from_record(self, instance: Instance) -> Gate | None:
         """A stopped instance still holds its record, which is what it would go on from."""
         raw = await self._read(instance, self._record / "record.json")
         if raw is None:
             return None
-        record = json.loads(raw)
-        return Gate(
-            uid=record["uid"], release=instance.image.rpartition(":")[2], role=record["role"],
-            epoch=record["epoch"], lineage=record["lineage"] or None, state="stopped", ready=False,
-        )  # fmt: skip
+        with _readable(instance):
+            record = json.loads(raw)
+            kept = {name: record[name] for name in ("uid", "role", "epoch")}
+            now = {"release": instance.tag, "lineage": record["lineage"] or None}
+            return Gate.from_json({**kept, **now, "state": "stopped", "ready": False})
 
     def releases(self) -> dict[str, str]:
         values = settings.read(self._env_file)
-        return {service: values[key] for service in SERVICES if (key := _release_key(service)) in values}
+        return {
+            service: values[key] for service in SERVICES if (key := settings.release_key(service)) in values
+        }
 
     async def prepare(self, releases: Mapping[str, str]) -> bool:
-        app = self._stack.app
         lost = {} if settings.has_secrets(self._env_file) else await self._secrets_of_running()
         return settings.write(
             self._env_file,
             {
                 **lost,
-                "COMPOSE_PROJECT_NAME": self._project,
-                "IMAGE_PREFIX": self._stack.image_prefix,
-                "PORT": str(self._stack.stack.port),
-                "GATE_DATABASE": str(self._app / app.database),
-                "GATE_DOCUMENT_ROOT": str(self._app / app.document_root),
-                "GATE_TRAVEL": ":".join(str(self._app / folder) for folder in app.travel),
-                "GATE_WARMUP": app.warmup,
-                **{_release_key(service): release for service, release in releases.items()},
+                **self._values(),
+                **{settings.release_key(service): release for service, release in releases.items()},
             },
         )
 
@@ -117,17 +172,22 @@ class Compose:
         found = await docker.inspect_images(list(names))
         return {names[name]: image.digest for name, image in found.items()}
 
-    async def start(self, *, replace: str | None = None) -> None:
+    async def bring(self, images: Sequence[str]) -> None:
+        """They run where they were built."""
+
+    async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
         one = ["--no-deps", replace] if replace else ["--no-recreate"]
         await self._up(["--wait", *one])
 
-    async def start_beside(self, release: str, seen: Callable[[Instance], None]) -> None:
+    async def start_beside(
+        self, release: str, seen: Callable[[Instance], None], note: Note = unnoted
+    ) -> None:
         before = [one for one in await docker.containers(self._project) if one.service == PHP_FPM]
         watch = asyncio.create_task(self._watch_for_new({one.id for one in before}, time.time(), seen))
         try:
             await self._up(
                 ["--no-recreate", "--no-deps", "--scale", f"{PHP_FPM}={len(before) + 1}", PHP_FPM],
-                {_release_key(PHP_FPM): release},
+                {settings.release_key(PHP_FPM): release},
             )
             # The hook can be over before the news of the start has come through.
             await asyncio.wait_for(watch, 10)
@@ -164,7 +224,7 @@ class Compose:
             argv[3:] = ["timeout", _FOLLOW, "gate", "events", "--follow"]
         async with aclosing(process.stream(argv, check=False)) as lines:
             async for line in lines:
-                if line.stream == "stdout" and (told := _event(line.text)):
+                if line.stream == "stdout" and (told := gates.event(line.text)):
                     yield told
 
     async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
@@ -176,7 +236,7 @@ class Compose:
         try:
             with part.open("wb") as file, docker.engine_errors():
                 await self._gate_errors(process.run(argv, stdout=file, timeout=600), instance)
-            description = _snapshot_json(part)
+            description = gates.snapshot_json(part)
             part.replace(into)
         finally:
             part.unlink(missing_ok=True)
@@ -195,20 +255,17 @@ class Compose:
 
     async def stop(self) -> None:
         # No --timeout: the compose file's grace period holds, and its end would be a SIGKILL.
-        with docker.engine_errors():
-            await process.run([*self._compose, "stop"], timeout=GRACE + 30)
+        await self._compose("stop", timeout=GRACE + 30)
 
     async def last_snapshot(self, instance: Instance, into: Path) -> bool:
-        journal = await self._journal(instance)
-        saved = [event["file"] for event in journal if (event["side"], event["phase"]) == _SNAPSHOT]
+        saved = _saved_at_the_end(await self._journal(instance), await docker.started(instance.id))
         if not saved:
             return False
         part = into.with_name(f"{into.name}.part")
         try:
-            await docker.call(
-                "cp", "--quiet", f"{instance.id}:/snapshots/{saved[-1]}", str(part), timeout=600
-            )
+            await docker.call("cp", "--quiet", f"{instance.id}:/snapshots/{saved}", str(part), timeout=600)
             part.chmod(0o600)
+            gates.snapshot_json(part)
             part.replace(into)
         finally:
             part.unlink(missing_ok=True)
@@ -221,18 +278,25 @@ class Compose:
         await docker.call("rm", instance.id)
 
     async def remove_all(self, *, content: bool) -> None:
-        with docker.engine_errors():
-            await process.run(
-                [*self._compose, "down", "--remove-orphans", *(["--volumes"] if content else [])],
-                timeout=GRACE + 60,
-            )
+        volumes = ["--volumes"] if content else []
+        await self._compose("down", "--remove-orphans", *volumes, timeout=GRACE + 60)
 
     async def logs(
         self, service: str | None, *, follow: bool, tail: int | None, since: str | None
-    ) -> AsyncGenerator[LogLine, None]:
-        async with aclosing(sources.merged(self._project, service, follow, tail, since)) as lines:
-            async for line in lines:
-                yield line
+    ) -> AsyncGenerator[Sequence[LogLine], None]:
+        async with aclosing(sources.merged(Containers(self._project), service, follow, tail, since)) as read:
+            async for lines in read:
+                yield lines
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        filters = [f"label={docker.PROJECT_LABEL}={self._project}", *(f"event={one}" for one in _CHANGES)]
+        argv = ["docker", "events", "--format", "{{.Action}}"]
+        argv += [word for text in filters for word in ("--filter", text)]
+        with docker.engine_errors():
+            async with aclosing(process.batches(argv)) as read:
+                yield
+                async for _ in read:
+                    yield
 
     async def log_tail(self, instance: Instance, lines: int = 20) -> str:
         said = await docker.call("logs", "--tail", str(lines), instance.id, check=False)
@@ -240,8 +304,7 @@ class Compose:
 
     async def _up(self, arguments: list[str], env: Mapping[str, str] | None = None) -> None:
         try:
-            with docker.engine_errors():
-                await process.run([*self._compose, "up", "--detach", *arguments], env=env)
+            await self._compose("up", "--detach", *arguments, env=env)
         except CommandFailed as error:
             raise await self._explain(error) from error
 
@@ -278,7 +341,8 @@ class Compose:
         with docker.engine_errors():
             asked = process.run(["docker", "exec", instance.id, "gate", verb], timeout=timeout)
             answer = await self._gate_errors(asked, instance)
-        return dict(json.loads(answer.stdout)) if answer.stdout.strip() else {}
+        with _readable(instance):
+            return dict(json.loads(answer.stdout)) if answer.stdout.strip() else {}
 
     async def _gate_errors(self, asked: Any, instance: Instance) -> process.Completed:
         """The gate says what failed, why and what next: pass that on, not the exit code of docker."""
@@ -291,54 +355,40 @@ class Compose:
                     "it was stopped, or has crashed",
                     f"see why: docker logs {instance.name}; devenv up starts it again",
                 ) from error
-            for text in reversed(error.log_tail.splitlines()):
-                with suppress(ValueError, KeyError, TypeError):
-                    said = json.loads(text)
-                    raise DevenvError(
-                        f"{instance.name}: {said['error']}", said["why"], said["next"]
-                    ) from error
-            raise
+            raise gates.failure(instance.name, error) from error
         return answer
 
     async def _journal(self, instance: Instance) -> list[Mapping[str, Any]]:
         raw = await self._read(instance, self._record / "events.jsonl")
         lines = (raw or b"").decode(errors="replace").splitlines()
-        return [event for text in lines if (event := _event(text))]
+        return [event for text in lines if (event := gates.event(text))]
 
     async def _read(self, instance: Instance, path: Path) -> bytes | None:
         """A file of a container, running or not; None where there is none."""
         copied = await docker.read_file(instance.id, str(path))
         if copied is None:
             return None
-        with tarfile.open(fileobj=io.BytesIO(copied)) as tar:
+        with _readable(instance), tarfile.open(fileobj=io.BytesIO(copied)) as tar:
             content = tar.extractfile(tar.getmembers()[0])
             return content.read() if content else None
 
 
-def _event(text: str) -> Mapping[str, Any] | None:
-    """One line of a journal; None for what a crash cut off, or another release writes otherwise."""
-    try:
-        event = json.loads(text)
-    except ValueError:
-        return None
-    whole = isinstance(event, dict) and {"uid", "side", "phase"} <= event.keys()
-    return event if whole and isinstance(event.get("time"), int | float) else None
+def _saved_at_the_end(journal: Sequence[Mapping[str, Any]], started: float) -> str:
+    """The file that the instance saved when it ended the last time; empty if it saved none then.
+
+    Its journal reaches over restarts, and where the disk was full its last events are missing in it:
+    so what the engine says of the last start counts as well.
+    """
+    saved = ""
+    for event in journal:
+        if (event["side"], event["phase"]) == _SNAPSHOT and event["time"] >= started:
+            saved = str(event.get("file", ""))
+        elif event["phase"] in _SERVED:
+            saved = ""
+    return saved
 
 
-def _release_key(service: str) -> str:
-    return {HTTPD: "HTTPD_RELEASE", PHP_FPM: "PHP_FPM_RELEASE"}[service]
-
-
-def _snapshot_json(path: Path) -> dict[str, Any]:
-    """What a snapshot says of itself; proof that the whole of it came through."""
-    try:
-        with tarfile.open(path) as tar:
-            content = tar.extractfile("snapshot.json")
-            names = tar.getnames()
-            if content is None or "database.sqlite" not in names:
-                raise KeyError("database.sqlite")
-            return dict(json.load(content))
-    except (tarfile.TarError, KeyError, ValueError) as error:
-        raise DevenvError(
-            "the snapshot is not whole", str(error), "try again; see that the disk is not full"
-        ) from error
+def _readable(instance: Instance) -> AbstractContextManager[None]:
+    return docker.readable(
+        instance.name, f"see its log: docker logs {instance.name}; or is it of another devenv than this one?"
+    )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from devenv.model.events import LogLine
+from devenv.model.events import LogLine, Note, unnoted
 from devenv.model.instance import Gate, Instance
 
 PHP_FPM = "php-fpm"
 HTTPD = "httpd"
 SERVICES = (HTTPD, PHP_FPM)
+By = Literal["log", "look", "restart", "stop", "fingerprint", "snapshot"]
+"""What a person may want to do to an instance by hand."""
 
 
 class Backend(Protocol):
@@ -19,6 +21,12 @@ class Backend(Protocol):
 
     async def check(self) -> None:
         """Raise NotFit unless the engine can run the stack."""
+
+    async def provide(self) -> bool:
+        """Make the place where the stack runs, where that is ours to make. True if it had to be made."""
+
+    async def remove_place(self) -> bool:
+        """Remove that place with all that is in it. True if there was one."""
 
     async def instances(self, *, ask_gates: bool = True) -> list[Instance]:
         """Every container of the stack, oldest first, with what their gates say if those are asked."""
@@ -35,14 +43,22 @@ class Backend(Protocol):
     async def images(self, release: str) -> dict[str, str]:
         """The digest of each service's image of a release, of those that are here."""
 
-    async def start(self, *, replace: str | None = None) -> None:
+    async def bring(self, images: Sequence[str]) -> None:
+        """Take images that were built on this machine to where they run, as far as they are not there."""
+
+    async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
         """Start what is not running and wait until all of it is healthy. An instance is never replaced.
 
-        With `replace` (httpd), that service alone is brought up to its settings.
+        With `replace` (httpd), that service alone is brought up to its settings. `note` is told of what
+        keeps it waiting, where that can be known.
         """
 
-    async def start_beside(self, release: str, seen: Callable[[Instance], None]) -> None:
-        """Start one more instance and wait for its hook; `seen` is told as soon as it runs."""
+    async def start_beside(
+        self, release: str, seen: Callable[[Instance], None], note: Note = unnoted
+    ) -> None:
+        """Start one more instance and wait for its hook; `seen` is told as soon as it is there, and
+        again when more is known of it.
+        """
 
     async def revive(self, instance: Instance) -> None:
         """Start a stopped instance again."""
@@ -72,21 +88,33 @@ class Backend(Protocol):
         """Stop all containers, orderly, and keep them."""
 
     async def last_snapshot(self, instance: Instance, into: Path) -> bool:
-        """Copy what a stopped owner saved at its end to a file here. False if it saved nothing."""
+        """Copy what a stopped owner saved at its end to a file here.
+
+        False if it saved nothing then, whatever it has saved at an earlier end.
+        """
 
     async def stop_one(self, instance: Instance) -> None:
-        """Stop one instance orderly: it hands over, or finishes what it relays."""
+        """Stop one instance orderly: it hands over, or finishes what it relays.
+
+        In Kubernetes it is gone then; its journal can still be had.
+        """
 
     async def remove_one(self, instance: Instance) -> None:
         """Remove one stopped instance."""
+
+    def by_hand(self, verb: By, instance: Instance) -> str:
+        """The command for a person to type who wants to see or do this to an instance."""
 
     async def remove_all(self, *, content: bool) -> None:
         """Remove all that the stack created; with `content` also what was saved of it."""
 
     def logs(
         self, service: str | None, *, follow: bool, tail: int | None, since: str | None
-    ) -> AsyncGenerator[LogLine, None]:
-        """Lines of all containers of a service, or of all services."""
+    ) -> AsyncGenerator[Sequence[LogLine], None]:
+        """Lines of all containers of a service, or of all services, as many at once as there are."""
+
+    def changes(self) -> AsyncGenerator[None, None]:
+        """Comes at once, then whenever a container of the stack has started, ended or changed its health."""
 
     async def log_tail(self, instance: Instance, lines: int = 20) -> str:
         """The last lines of one container, for an error."""

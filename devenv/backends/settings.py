@@ -12,6 +12,7 @@ from devenv.errors import DevenvError
 SECRETS = {"HANDOVER_SECRET": "handover", "APP_SECRET": "app_secret"}
 """The variables of the compose file's secrets, and the files that instances read them from."""
 SECRET_LENGTH = 64
+_RELEASES = {"httpd": "HTTPD_RELEASE", "php-fpm": "PHP_FPM_RELEASE"}
 _HEAD = "# Written by devenv, read by docker compose. Holds the stack's secrets: keep it to yourself.\n"
 
 
@@ -26,6 +27,11 @@ def read(path: Path) -> dict[str, str]:
     lines = (line.strip() for line in text.splitlines())
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {key.strip(): value.strip().strip("'\"") for key, _, value in pairs}
+
+
+def release_key(service: str) -> str:
+    """The variable that names the release of a service."""
+    return _RELEASES[service]
 
 
 def has_secrets(path: Path) -> bool:

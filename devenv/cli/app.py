@@ -10,12 +10,14 @@ from cyclopts import App, CycloptsError
 
 from devenv import __version__
 from devenv.cli import commands
-from devenv.model.actions import ACTIONS, Action
+from devenv.model.actions import COMMANDS, Action
 
 USAGE = 2
 
 _GROUPS = {
+    "receipt": "The evidence of past upgrades.",
     "snapshot": "Save, list and restore the content.",
+    "node-image": "What a kind cluster is made with.",
     "config": "The configuration in effect.",
 }
 
@@ -26,10 +28,14 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "status": commands.status,
     "logs": commands.logs,
     "build": commands.build,
+    "node-image build": commands.node_image_build,
     "upgrade": commands.upgrade,
     "rollback": commands.rollback,
     "verify": commands.verify,
     "probe": commands.probe,
+    "open": commands.open_site,
+    "receipt list": commands.receipt_list,
+    "receipt show": commands.receipt_show,
     "snapshot save": commands.snapshot_save,
     "snapshot list": commands.snapshot_list,
     "snapshot restore": commands.snapshot_restore,
@@ -51,7 +57,7 @@ def build() -> App:
         result_action="return_value",
     )
     groups: dict[str, App] = {}
-    for action in ACTIONS:
+    for action in COMMANDS:
         parent, _, name = action.name.rpartition(" ")
         if parent and parent not in groups:
             groups[parent] = App(name=parent, help=_GROUPS[parent])

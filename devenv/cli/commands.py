@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import json as json_format
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from devenv.cli.session import Common, Session, perform, state_folder
-from devenv.errors import NotFit, UsageError
+from devenv.cli.session import Common, Session, on_a_terminal, perform, preferences_path, state_folder
+from devenv.errors import UsageError
 from devenv.model.actions import action
 from devenv.model.events import Answer, Notice
-
-if TYPE_CHECKING:
-    from devenv.engine.context import Context
+from devenv.model.probe import MOST_WRITERS
 
 DEFAULT = Common()
 
 Flag = Parameter(negative="")
-Count = Parameter(validator=Number(gte=1, lte=256))
+Count = Parameter(validator=Number(gte=1, lte=MOST_WRITERS))
 
 
-def _locked(work: Callable[[Context], Awaitable[None]]) -> Callable[[Session], Awaitable[None]]:
-    """A use case that changes the stack: one at a time."""
+def _run(name: str, /, common: Common, *, url: bool = False, ask: str = "", **options: Any) -> int:
+    """An action of the stack. `ask`: what goes for good, which wants a yes."""
 
-    async def use(session: Session) -> None:
+    async def use(session: Session) -> int | None:
         from devenv.cli.wiring import context
+        from devenv.engine.perform import perform as act
 
-        ctx = context(session)
-        with ctx.store.locked(session.action):
-            await work(ctx)
+        if ask:
+            _ask(ask)
+        return await act(context(session), name, **options)
 
-    return use
+    return perform(name, common, use, url=url)
+
+
+def _loss(name: str, yes: bool) -> str:
+    return "" if yes else f"{name} removes for good: {action(name).destroys}"
 
 
 def up(*, no_tui: Annotated[bool, Flag] = False, common: Common = DEFAULT) -> int:
@@ -47,22 +48,21 @@ def up(*, no_tui: Annotated[bool, Flag] = False, common: Common = DEFAULT) -> in
     no_tui
         Print lines even on a terminal.
     """
+    if not no_tui and not common.json and on_a_terminal():
+        from devenv.cli.screen import show
 
-    async def work(ctx: Context) -> None:
-        from devenv.engine.lifecycle import up
-
-        await up(ctx)
-
-    return perform("up", common, _locked(work), url=True)
+        return show(common)
+    return _run("up", common, url=True)
 
 
-def down(*, common: Common = DEFAULT) -> int:
-    async def work(ctx: Context) -> None:
-        from devenv.engine.lifecycle import down
-
-        await down(ctx)
-
-    return perform("down", common, _locked(work))
+def down(*, cluster: Annotated[bool, Flag] = False, common: Common = DEFAULT) -> int:
+    """
+    Parameters
+    ----------
+    cluster
+        Remove the kind cluster as well, if the stack has one.
+    """
+    return _run("down", common, cluster=cluster)
 
 
 def reset(*, yes: Annotated[bool, Flag] = False, common: Common = DEFAULT) -> int:
@@ -73,23 +73,11 @@ def reset(*, yes: Annotated[bool, Flag] = False, common: Common = DEFAULT) -> in
         Do not ask.
     """
 
-    async def work(ctx: Context) -> None:
-        from devenv.engine.lifecycle import reset
-
-        _confirm("reset", yes)
-        await reset(ctx)
-
-    return perform("reset", common, _locked(work))
+    return _run("reset", common, ask=_loss("reset", yes))
 
 
 def status(*, common: Common = DEFAULT) -> int:
-    async def use(session: Session) -> int:
-        from devenv.cli.wiring import context
-        from devenv.engine.content import status
-
-        return await status(context(session))
-
-    return perform("status", common, use)
+    return _run("status", common)
 
 
 def logs(
@@ -122,10 +110,29 @@ def logs(
             raise UsageError(f"there is no service {service}", "it is httpd or php-fpm", "name one of them")
         found = context(session).backend.logs(service, follow=follow, tail=tail, since=since)
         async with aclosing(found) as lines:
-            async for line in lines:
-                session.emit(line)
+            async for some in lines:
+                for line in some:
+                    session.emit(line)
 
     return perform("logs", common, use)
+
+
+def open_site(*, common: Common = DEFAULT) -> int:
+    return _run("open", common)
+
+
+def receipt_list(*, common: Common = DEFAULT) -> int:
+    return _run("receipt list", common)
+
+
+def receipt_show(name: str = "latest", /, *, common: Common = DEFAULT) -> int:
+    """
+    Parameters
+    ----------
+    name
+        One from `devenv receipt list`, a file, or latest.
+    """
+    return _run("receipt show", common, name=name)
 
 
 def build(*, release: str | None = None, common: Common = DEFAULT) -> int:
@@ -136,12 +143,15 @@ def build(*, release: str | None = None, common: Common = DEFAULT) -> int:
         Which one; the stack's own where it is not given.
     """
 
-    async def work(ctx: Context) -> None:
-        from devenv.engine.building import build
+    return _run("build", common, release=release)
 
-        await build(ctx, release or ctx.stack.stack.release)
 
-    return perform("build", common, _locked(work))
+def node_image_build(*, common: Common = DEFAULT) -> int:
+    """
+    Where no registry answers, they are made with Go: 6 to 7 minutes the first time, about one after that.
+    """
+
+    return _run("node-image build", common)
 
 
 def upgrade(
@@ -156,12 +166,7 @@ def upgrade(
         Let so many writers write through the site meanwhile, and count their writes.
     """
 
-    async def work(ctx: Context) -> None:
-        from devenv.engine.upgrade import upgrade
-
-        await upgrade(ctx, to, writers=probe or 0)
-
-    return perform("upgrade", common, _locked(work))
+    return _run("upgrade", common, to=to, writers=probe or 0)
 
 
 def rollback(*, probe: Annotated[int | None, Count] = None, common: Common = DEFAULT) -> int:
@@ -172,21 +177,11 @@ def rollback(*, probe: Annotated[int | None, Count] = None, common: Common = DEF
         Let so many writers write through the site meanwhile, and count their writes.
     """
 
-    async def work(ctx: Context) -> None:
-        from devenv.engine.upgrade import rollback
-
-        await rollback(ctx, writers=probe or 0)
-
-    return perform("rollback", common, _locked(work))
+    return _run("rollback", common, writers=probe or 0)
 
 
 def verify(*, common: Common = DEFAULT) -> int:
-    async def work(ctx: Context) -> None:
-        from devenv.engine.content import verify
-
-        await verify(ctx)
-
-    return perform("verify", common, _locked(work))
+    return _run("verify", common)
 
 
 def probe(
@@ -204,31 +199,15 @@ def probe(
         For so long.
     """
 
-    async def work(ctx: Context) -> None:
-        from devenv.engine.content import probe
-
-        await probe(ctx, writers, seconds)
-
-    return perform("probe", common, _locked(work))
+    return _run("probe", common, writers=writers, seconds=seconds)
 
 
 def snapshot_save(*, common: Common = DEFAULT) -> int:
-    async def work(ctx: Context) -> None:
-        from devenv.engine.content import save
-
-        await save(ctx)
-
-    return perform("snapshot save", common, _locked(work))
+    return _run("snapshot save", common)
 
 
 def snapshot_list(*, common: Common = DEFAULT) -> int:
-    async def use(session: Session) -> None:
-        from devenv.cli.wiring import context
-        from devenv.engine.content import snapshots
-
-        snapshots(context(session))
-
-    return perform("snapshot list", common, use)
+    return _run("snapshot list", common)
 
 
 def snapshot_restore(name: str, /, *, yes: Annotated[bool, Flag] = False, common: Common = DEFAULT) -> int:
@@ -241,14 +220,7 @@ def snapshot_restore(name: str, /, *, yes: Annotated[bool, Flag] = False, common
         Do not ask.
     """
 
-    async def work(ctx: Context) -> None:
-        from devenv.engine.content import find_snapshot, restore
-
-        path = find_snapshot(ctx, name)
-        _confirm("snapshot restore", yes)
-        await restore(ctx, path)
-
-    return perform("snapshot restore", common, _locked(work))
+    return _run("snapshot restore", common, ask=_loss("snapshot restore", yes), name=name)
 
 
 def recover(
@@ -266,13 +238,7 @@ def recover(
         Do not ask.
     """
 
-    async def work(ctx: Context) -> None:
-        from devenv.engine.content import recover
-
-        _confirm("recover", yes)
-        await recover(ctx, from_)
-
-    return perform("recover", common, _locked(work))
+    return _run("recover", common, ask=_loss("recover", yes), from_=from_)
 
 
 def doctor(
@@ -287,35 +253,7 @@ def doctor(
         Do not ask before anything is installed or started.
     """
 
-    async def use(session: Session) -> None:
-        from devenv import doctor as room
-        from devenv.engine import graph
-
-        done: list[str] = []
-        while True:
-            found = await room.examine(session.stack)
-            session.emit(Answer("doctor", {"checks": [asdict(one) for one in found]}))
-            mends = (
-                await room.prescribe(found, state_folder(session.stack).parent / "dockerd.log") if fix else []
-            )
-            names = [mend.name for mend in mends]
-            # What was missing can hide what else is: an engine that answers is asked more.
-            if not mends or names == done:
-                break
-            steps = [{"name": mend.name, "title": mend.title, "does": mend.does} for mend in mends]
-            session.emit(Answer("mends", {"steps": steps}))
-            if not yes:
-                _ask("doctor does this, step by step")
-            await graph.run(room.in_turn(mends), {mend.name: mend.work for mend in mends}, session.emit)
-            done = names
-        if broken := [one for one in found if one.status == "fail"]:
-            raise NotFit(
-                "this machine cannot run the stack as it is",
-                "; ".join(f"{one.name}: {one.reason}" for one in broken),
-                room.advice(broken, tried=fix),
-            )
-
-    return perform("doctor", common, use)
+    return _run("doctor", common, fix=fix, ask_first=_agreed if yes else _ask)
 
 
 def config_show(*, common: Common = DEFAULT) -> int:
@@ -338,15 +276,10 @@ def config_path(*, common: Common = DEFAULT) -> int:
         if session.path is None:
             session.emit(Notice("there is no devenv.toml here or above; every value is its default"))
         where: dict[str, Path | None] = {"config": session.path, "state": state_folder(session.stack)}
+        where["preferences"] = preferences_path()
         session.emit(Answer("path", {name: str(path or "-") for name, path in where.items()}))
 
     return perform("config path", common, use)
-
-
-def _confirm(name: str, yes: bool) -> None:
-    """Name what goes; the default is to leave it."""
-    if not yes:
-        _ask(f"{name} removes for good: {action(name).destroys}")
 
 
 def _ask(words: str) -> None:
@@ -355,3 +288,7 @@ def _ask(words: str) -> None:
     print(f"{words}\nGo on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was done", "it was not confirmed", "say y, or --yes beforehand")
+
+
+def _agreed(words: str) -> None:
+    """What --yes answers."""

@@ -9,18 +9,19 @@ import sys
 import textwrap
 from typing import TextIO
 
-from devenv.cli.answers import in_words
+from devenv.logs.harmless import harmless
 from devenv.model import events as e
+from devenv.model.answers import in_words
+from devenv.model.course import simple
 from devenv.model.receipt import from_json, words
+from devenv.model.state import only_reads
+from devenv.model.words import GLYPHS
 
-_GLYPHS = {"done": "✓", "failed": "✗", "skipped": "·", "cancelled": "○"}
 _COLOURS = {"✓": "32", "✗": "31", "!": "33", "·": "2", "○": "33", "▸": "36", "$": "2"}
 _SLOW = 1.0
 """A step that takes longer is announced while it runs."""
 _COUNTS = 2.0
 """Seconds between two lines of the probe."""
-_READING = {"ps", "inspect", "version", "events", "logs", "info"}
-_ASKING = {"status", "events", "fingerprint"}
 
 
 class Plain:
@@ -28,7 +29,8 @@ class Plain:
 
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
-        self._colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        self._terminal = _a_terminal(sys.stderr) or _a_terminal(sys.stdout)
+        self._colour = _a_terminal(sys.stderr) and "NO_COLOR" not in os.environ
         self._pending: dict[str, asyncio.TimerHandle] = {}
         self._counted_at = 0.0
         for stream in (sys.stdout, sys.stderr):
@@ -36,21 +38,24 @@ class Plain:
                 stream.reconfigure(errors="replace")
 
     def __call__(self, event: e.Event) -> None:
+        if self._terminal:
+            # A pipe gets what was said, a terminal must not be steered by it.
+            event = harmless(event)
         match event:
             case e.StepStarted():
                 self._announce(event)
-            case e.StepNoted():
+            case e.StepNoted() if event.text:
                 self._say("▸", event.text, indent=4)
             case e.StepEnded():
                 self._ended(event)
             case e.BuildStage():
                 self._stage(event)
             case e.CommandStarted():
-                if self._verbose or not _only_reads(event.argv):
+                if self._verbose or not only_reads(event.argv):
                     self._say("$", shlex.join(event.argv), indent=4)
             case e.PhaseReached():
-                words_ = f"{event.ms:8.1f} ms  {event.side} {event.release}  {event.phase}  {_details(event)}"
-                self._say("▸", words_.rstrip(), indent=4)
+                who = f"{event.side} {event.release}  {event.phase}"
+                self._say("▸", f"{event.ms:8.1f} ms  {who}  {simple(event.details)}".rstrip(), indent=4)
             case e.ProbeCounted():
                 self._counted(event)
             case e.Notice():
@@ -66,7 +71,9 @@ class Plain:
                 self._failed(event)
             case e.ActionEnded():
                 self._over(event)
-            case e.StepWaiting() | e.CommandEnded() | e.InstancesSeen() | e.ActionStarted():
+            case e.EngineLost():
+                self._say("!", f"{event.what}: {event.why}")
+            case e.StepNoted() | e.StepWaiting() | e.CommandEnded() | e.InstancesSeen() | e.ActionStarted():
                 pass
 
     def _announce(self, event: e.StepStarted) -> None:
@@ -76,7 +83,7 @@ class Plain:
     def _ended(self, event: e.StepEnded) -> None:
         if pending := self._pending.pop(event.step, None):
             pending.cancel()
-        self._say(_GLYPHS[event.result], f"{event.title:40} {event.seconds:6.1f} s  {event.note}".rstrip())
+        self._say(GLYPHS[event.result], f"{event.title:40} {event.seconds:6.1f} s  {event.note}".rstrip())
 
     def _stage(self, event: e.BuildStage) -> None:
         """What a person waited for; all of it when asked, and in the build's own log."""
@@ -84,7 +91,8 @@ class Plain:
             return
         took = "" if event.seconds is None else f"{event.seconds:6.1f} s  "
         stage = textwrap.shorten(event.stage, 72, placeholder=" …")
-        self._say("▸", f"{took}{event.service} {event.release}: {stage} {event.state}", indent=4)
+        whose = f"{event.service} {event.release}".rstrip()
+        self._say("▸", f"{took}{whose}: {stage} {event.state}", indent=4)
 
     def _counted(self, event: e.ProbeCounted) -> None:
         counters = event.counters
@@ -116,21 +124,16 @@ class Plain:
         _write(sys.stdout, text)
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _a_terminal(stream: TextIO | None) -> bool:
+    """None is what a shell has closed: `2>&-`."""
+    return stream is not None and stream.isatty()
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:
+        return  # `print` would take stdout for it.
     try:
         print(text, file=stream, flush=True)
     except OSError:
         # The pipe's reader or the terminal is gone; what runs goes on without it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _only_reads(argv: tuple[str, ...]) -> bool:
-    verbs = {word for word in argv[1:4] if not word.startswith("-")}
-    if argv[1] == "cp" and argv[-1] == "-":
-        return True
-    return bool(verbs & _READING) or ("gate" in argv and bool(_ASKING & set(argv)))
-
-
-def _details(event: e.PhaseReached) -> str:
-    simple = {key: value for key, value in event.details.items() if isinstance(value, str | int | float)}
-    return " ".join(f"{key}={value}" for key, value in simple.items())

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
-import traceback
+import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 from cyclopts import Parameter
 
+from devenv.engine.outcome import INTERRUPTED, outcome
+from devenv.engine.store import unusable
 from devenv.errors import DevenvError, UsageError
 from devenv.model import stack as config
-from devenv.model.events import ActionEnded, ActionFailed, ActionStarted, Emit, Notice
-from devenv.model.stack import Stack
-
-INTERRUPTED = 130
+from devenv.model.events import Emit, Notice
+from devenv.model.stack import BackendName, Stack
 
 
 @Parameter(name="*")
@@ -31,6 +31,8 @@ class Common:
     """Write events to stdout, a JSON object a line."""
     config: Path | None = None
     """Use this devenv.toml instead of the nearest one."""
+    backend: BackendName | None = None
+    """Where the stack runs; remembered for this stack until another one is named."""
     verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), negative="")] = False
     """Show also the commands that only read."""
 
@@ -40,14 +42,57 @@ def load_stack(common: Common) -> tuple[Stack, Path | None]:
     if common.config is not None and not common.config.is_file():
         raise UsageError(f"there is no file {common.config}", "--config names it", "give another path")
     path = common.config or config.find(Path.cwd())
-    return config.load(path), path
+    stack = config.load(path)
+    return stack.on(_backend(common, stack)), path
+
+
+def _backend(common: Common, stack: Stack) -> BackendName:
+    """The one that is named; DEVENV_BACKEND, for one command; the one that was named last; devenv.toml's."""
+    memory = state_folder(stack) / "backend"
+    if common.backend is None:
+        said = os.environ.get("DEVENV_BACKEND", "")
+        with suppress(OSError):
+            said = said or memory.read_text().strip()
+        return cast(BackendName, said) if said in get_args(BackendName) else stack.stack.backend
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        memory.write_text(f"{common.backend}\n")
+    except OSError as error:
+        raise unusable(memory.parent, error) from error
+    return common.backend
 
 
 def state_folder(stack: Stack) -> Path:
     """Of one stack: XDG_STATE_HOME/devenv/NAME on Linux."""
+    return _state() / stack.stack.name
+
+
+def preferences_path() -> Path:
+    """How this person likes the terminal interface."""
     import platformdirs
 
-    return platformdirs.user_state_path("devenv") / stack.stack.name
+    from devenv.model.preferences import FILE_NAME
+
+    return platformdirs.user_config_path("devenv") / FILE_NAME
+
+
+def crash_log() -> Path:
+    """Where the trace of a mistake of ours goes."""
+    return _state() / "crash.log"
+
+
+def _state() -> Path:
+    import platformdirs
+
+    return platformdirs.user_state_path("devenv")
+
+
+def on_a_terminal() -> bool:
+    """Whether somebody watches who can also press keys: not in a pipe, a CI job, a dumb terminal."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    if not all(stream is not None and stream.isatty() for stream in streams):
+        return False
+    return os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")
 
 
 Use = Callable[["Session"], Awaitable[int | None]]
@@ -71,45 +116,53 @@ class Session:
 
 def perform(action: str, common: Common, use: Use, *, url: bool = False) -> int:
     """Run a use case to its exit code. `url`: a success ends with the address of the site."""
-    front = _front_end(common)
-    started = time.monotonic()
-    stack = Stack()
-    front(ActionStarted(action))
+    front = front_end(common)
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(_to_its_end(action, common, use, front, url))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+async def _to_its_end(action: str, common: Common, use: Use, front: Emit, url: bool) -> int:
     try:
         stack, path = load_stack(common)
-        with asyncio.Runner() as runner:
-            code = runner.run(_guarded(Session(action, common, stack, path, front), use))
     except DevenvError as error:
-        front(ActionFailed(error.what, error.why, error.next_step, error.log_tail, error.exit_code))
-        code = error.exit_code
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        code = INTERRUPTED
-    except Exception as error:  # a mistake of ours: the trace goes to a file, not to the screen
-        front(_crashed(stack, error))
-        code = 1
-    shown = stack.url if url and code == 0 else ""
-    front(ActionEnded(action, code, time.monotonic() - started, shown))
-    return code
+        return await outcome(action, refused(error), front, crash=crash_log())
+    work = _guarded(Session(action, common, stack, path, front), use)
+    return await outcome(action, work, front, crash=crash_log(), url=stack.url if url else "")
+
+
+async def refused(error: DevenvError) -> int:
+    """The work of an action that could not even begin."""
+    raise error
 
 
 async def _guarded(session: Session, use: Use) -> int:
-    """Cancel on the first signal. What must be put in order is; the third signal does not wait for it."""
     from devenv.tools import process
 
-    loop = asyncio.get_running_loop()
     with process.observed(session.emit):
         # A task sees what is set when it is made.
         work = asyncio.ensure_future(use(session))
+    mind_signals(work.cancel, session.emit)
+    # A terminal that goes away does not stop what it began.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: None)
+    return await work or 0
+
+
+def mind_signals(cancel: Callable[[], object], emit: Emit) -> None:
+    """Cancel on the first signal. What must be put in order is; the third signal does not wait for it."""
+    loop = asyncio.get_running_loop()
     signals = 0
 
     def interrupt() -> None:
         nonlocal signals
         signals += 1
         if signals == 1:
-            work.cancel()
+            cancel()
         elif signals == 2:
             words = "putting in order what was begun; once more leaves it to the next devenv up"
-            session.emit(Notice(words, "warning"))
+            emit(Notice(words, "warning"))
         else:
             for task in asyncio.all_tasks():
                 task.cancel()
@@ -117,12 +170,9 @@ async def _guarded(session: Session, use: Use) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
-    # A terminal that goes away does not stop what it began.
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    return await work or 0
 
 
-def _front_end(common: Common) -> Emit:
+def front_end(common: Common) -> Emit:
     if common.json:
         from devenv.cli.json_lines import JsonLines
 
@@ -130,13 +180,3 @@ def _front_end(common: Common) -> Emit:
     from devenv.cli.plain import Plain
 
     return Plain(verbose=common.verbose)
-
-
-def _crashed(stack: Stack, error: Exception) -> ActionFailed:
-    folder = state_folder(stack)
-    folder.mkdir(parents=True, exist_ok=True)
-    trace = folder / "crash.log"
-    trace.write_text("".join(traceback.format_exception(error)))
-    return ActionFailed(
-        "devenv itself failed", f"{type(error).__name__}: {error}", f"please report it, with {trace}"
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devenv.backends.compose import Compose
+from devenv.backends.protocol import Backend
 from devenv.cli.session import Session, state_folder
 from devenv.engine.context import Context
 from devenv.engine.store import Store
@@ -16,9 +16,25 @@ def context(session: Session) -> Context:
 
     stack = session.stack
     store = Store(state_folder(stack))
+    images = BuiltImages(stack, session.root, assets.docker_context(), store.folder / "builds")
+    backend = _kind(stack, store) if stack.stack.backend == "kind" else _compose(stack, store)
+    return Context(stack, backend, images, store, session.emit)
+
+
+def _kind(stack: Stack, store: Store) -> Backend:
+    from devenv import assets
+    from devenv.backends.kind import Kind
+
+    k8s = assets.k8s_folder()
+    return Kind(stack, k8s / "overlays" / "kind", store.kind, config=k8s / "kind.yaml")
+
+
+def _compose(stack: Stack, store: Store) -> Backend:
+    from devenv import assets
+    from devenv.backends.compose import Compose
+
     compose = assets.compose_file()
     # The settings of a checkout's own stack lie beside the compose file, so that it works by hand as well.
     beside = assets.in_checkout() and stack.stack.name == Stack().stack.name
     env_file = compose.parent / ".env" if beside else store.folder / "compose.env"
-    images = BuiltImages(stack, session.root, assets.docker_context(), store.folder / "builds")
-    return Context(stack, Compose(stack, compose, env_file), images, store, session.emit)
+    return Compose(stack, compose, env_file)

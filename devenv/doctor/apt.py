@@ -38,6 +38,7 @@ _PACKAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "buildx": ("docker-buildx",),
         "compose": ("docker-compose",),
         "mmdebstrap": ("mmdebstrap",),
+        "go": ("golang-1.24-go",),
     },
     "ubuntu": {
         "engine": ("docker.io",),
@@ -49,6 +50,7 @@ _PACKAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "buildx": ("docker-buildx-plugin",),
         "compose": ("docker-compose-plugin",),
         "mmdebstrap": ("mmdebstrap",),
+        "go": ("golang-1.24-go",),
     },
 }
 # Where a release's own package is too old: the suite that has a newer one, which needs little else of it.
@@ -58,6 +60,7 @@ _NEWER: Mapping[str, Mapping[str, str]] = {
         "docker-cli": "trixie",
         "docker-buildx": "trixie",
         "docker-compose": "sid",
+        "golang-1.24-go": "trixie",
     },
     "trixie": {"docker-compose": "sid"},
 }

@@ -8,20 +8,24 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from devenv import portforward
 from devenv.doctor import host as hosts
 from devenv.doctor.host import Host
 from devenv.errors import DevenvError
 from devenv.model.stack import ImagesSection, Stack
-from devenv.tools import docker, ports, process
+from devenv.tools import docker, ports, process, programs
+from devenv.tools.programs import GO, KIND, KUBECTL, Found, Program, dotted, older
 
 Status = Literal["ok", "warn", "fail"]
-Fix = Literal["", "engine", "compose", "buildx", "mmdebstrap", "start"]
+Fix = Literal["", "engine", "compose", "buildx", "mmdebstrap", "go", "start"]
 """What `--fix` would install, or start."""
+Where = Literal["here", "registry", "nowhere", "unknown"]
+"""Where an image is to be had."""
 
 ENGINE_MINIMUM = (25, 0)
 """The first that builds and keeps `HEALTHCHECK --start-interval`."""
@@ -63,15 +67,18 @@ class Engine:
     """Versions by name."""
 
 
-async def examine(stack: Stack) -> list[Check]:
-    """All checks, in an order that stays the same."""
+async def examine(stack: Stack, cluster: Path) -> list[Check]:
+    """All checks, in an order that stays the same. `cluster` is the folder of a kind cluster, if any."""
     host = hosts.look()
 
     async def on_engine() -> tuple[Check, ...]:
         seen = await ask_engine()
-        base, port = await asyncio.gather(_base_image(stack, seen, host), _port(stack, seen))
+        base, port, *kind = await asyncio.gather(
+            _base_image(stack, seen, host), _port(stack, seen, cluster), *_of_kind(stack, seen, host)
+        )
         plugins = (plugin(name, seen, host) for name in ("compose", "buildx"))
-        return (engine(seen, host), *plugins, base, port, await asyncio.to_thread(_disk, seen, host))
+        disk = await asyncio.to_thread(_disk, seen, host)
+        return (engine(seen, host), *plugins, base, *kind, port, disk)
 
     seen, name = await asyncio.gather(on_engine(), asyncio.to_thread(_other_program))
     return [*seen, name]
@@ -108,7 +115,7 @@ def read_info(stdout: str, stderr: str) -> Engine:
 
 def engine(seen: Engine, host: Host) -> Check:
     name = "container engine"
-    needed = f"Docker Engine {_dotted(ENGINE_MINIMUM)} or newer"
+    needed = f"Docker Engine {dotted(ENGINE_MINIMUM)} or newer"
     if seen.version:
         if older(seen.version, ENGINE_MINIMUM):
             return Check(
@@ -137,7 +144,7 @@ def engine(seen: Engine, host: Host) -> Check:
 def plugin(name: Literal["compose", "buildx"], seen: Engine, host: Host) -> Check:
     title, minimum = f"docker {name}", _MINIMUM[name]
     version = seen.plugins.get(name)
-    words = f"install its version {_dotted(minimum)} or newer"
+    words = f"install its version {dotted(minimum)} or newer"
     if version is None:
         return Check(title, "fail", "it is not there", words, _by_apt(host, name))
     if older(version, minimum):
@@ -145,7 +152,7 @@ def plugin(name: Literal["compose", "buildx"], seen: Engine, host: Host) -> Chec
     return Check(title, "ok", version)
 
 
-def base_image(image: str, where: Literal["here", "registry", "nowhere", "unknown"], host: Host) -> Check:
+def base_image(image: str, where: Where, host: Host) -> Check:
     """`where` it is to be had."""
     name = "base image"
     if where == "here":
@@ -163,6 +170,37 @@ def base_image(image: str, where: Literal["here", "registry", "nowhere", "unknow
     return Check(name, "warn", f"no registry gives {image}", "let this machine reach a registry")
 
 
+def program(wanted: Program, found: Found | None, go: Found | None, host: Host) -> Check:
+    """kind or kubectl. Where Go is, devenv can make them."""
+    if found and found.fits:
+        return Check(wanted.name, "ok", f"{found.version}, {found.path}")
+    reason = f"{found.path} is {found.version}, too old" if found else "it is not there"
+    if go and go.fits:
+        return Check(wanted.name, "ok", f"{reason}; devenv makes its own with Go")
+    words = f"install its version {dotted(wanted.minimum)} or newer"
+    fix = _by_debian(host, "go")
+    ways = f"{words}, or Go {dotted(GO.minimum)}, with which devenv makes it" if fix else words
+    return Check(wanted.name, "fail", reason, ways, fix)
+
+
+def node_image(image: str, where: Where, go: Found | None, host: Host) -> Check:
+    """`where` it is to be had."""
+    name = "node image"
+    if where == "here":
+        return Check(name, "ok", f"{image} is here")
+    if where == "registry":
+        return Check(name, "ok", f"a registry has {image}")
+    ours = image == ImagesSection().node
+    if ours and go and go.fits:
+        return Check(name, "ok", f"devenv can make {image} with Go {go.version}, in some minutes")
+    if where == "unknown":
+        return Check(name, "warn", "not known before the engine answers")
+    if ours and (fix := _by_debian(host, "go")):
+        words = f"install Go {dotted(GO.minimum)} or newer, with which devenv makes it"
+        return Check(name, "warn", f"no registry gives {image}", words, fix)
+    return Check(name, "warn", f"no registry gives {image}", "let this machine reach a registry")
+
+
 def disk(free: int, folder: Path) -> Check:
     reason = f"{free / 1e9:.1f} GB free in {folder}"
     if free >= DISK_TIGHT:
@@ -175,24 +213,12 @@ def disk(free: int, folder: Path) -> Check:
     )
 
 
-def version(text: str) -> tuple[int, int] | None:
-    """The first two numbers: (2, 40) of `v2.40.3-3`."""
-    found = re.search(r"(\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def older(text: str, minimum: tuple[int, int]) -> bool:
-    """A version that does not say its number is a build of one's own, and trusted."""
-    found = version(text)
-    return found is not None and found < minimum
-
-
 def _by_apt(host: Host, fix: Fix) -> Fix:
     return fix if host.distribution else ""
 
 
-def _dotted(numbers: tuple[int, int]) -> str:
-    return ".".join(map(str, numbers))
+def _by_debian(host: Host, fix: Fix) -> Fix:
+    return fix if host.distribution == "debian" else ""
 
 
 def _context(seen: Engine) -> str:
@@ -201,26 +227,54 @@ def _context(seen: Engine) -> str:
 
 async def _base_image(stack: Stack, seen: Engine, host: Host) -> Check:
     image = stack.images.base
+    makes = image == ImagesSection().base and host.mmdebstrap and host.distribution == "debian"
+    return base_image(image, await _where(image, seen, makes), host)
+
+
+async def _where(image: str, seen: Engine, makes: bool) -> Where:
+    """`makes`: devenv can make it here, so nobody waits for a registry that perhaps never answers."""
     if not seen.version:
-        return base_image(image, "unknown", host)
+        return "unknown"
     if await docker.inspect_images([image]):
-        return base_image(image, "here", host)
-    if image == ImagesSection().base and host.mmdebstrap and host.distribution == "debian":
-        # No need to wait for a registry that perhaps never answers: the build has a second way.
-        return base_image(image, "nowhere", host)
+        return "here"
+    if makes:
+        return "nowhere"
     if "buildx" not in seen.plugins:
-        return base_image(image, "unknown", host)
+        return "unknown"
     try:
-        await docker.call("buildx", "imagetools", "inspect", "--raw", image, timeout=REGISTRY)
+        await docker.ask_registry(image, REGISTRY)
     except DevenvError:
-        return base_image(image, "nowhere", host)
-    return base_image(image, "registry", host)
+        return "nowhere"
+    return "registry"
 
 
-async def _port(stack: Stack, seen: Engine) -> Check:
+def _of_kind(stack: Stack, seen: Engine, host: Host) -> list[Coroutine[Any, Any, Check]]:
+    """What only a kind cluster needs."""
+    if stack.stack.backend != "kind":
+        return []
+
+    async def go() -> Found | None:
+        # What a node needs is compiled on Linux alone.
+        return None if host.mac else await programs.find(GO)
+
+    async def one(wanted: Program) -> Check:
+        return program(wanted, await programs.find(wanted), await go(), host)
+
+    async def image() -> Check:
+        name, found = stack.images.node, await go()
+        makes = name == ImagesSection().node and found is not None and found.fits
+        return node_image(name, await _where(name, seen, makes), found, host)
+
+    return [one(KIND), one(KUBECTL), image()]
+
+
+async def _port(stack: Stack, seen: Engine, cluster: Path) -> Check:
     port = stack.stack.port
     if not await asyncio.to_thread(ports.taken, port):
         return Check("port", "ok", f"{port} is free")
+    forward = portforward.state(cluster / portforward.FOLDER)
+    if forward is not None and forward.port == port:
+        return Check("port", "ok", f"{port} is this stack's own, and leads to {forward.target}")
     containers = []
     if seen.version:
         label = f'{{{{.Label "{docker.PROJECT_LABEL}"}}}}'

@@ -15,7 +15,7 @@ from devenv.doctor.host import Host
 from devenv.model.plan import Plan, Step
 
 Note = Callable[[str], None]
-PARTS = ("engine", "compose", "buildx", "mmdebstrap")
+PARTS = ("engine", "compose", "buildx", "mmdebstrap", "go")
 
 
 @dataclass(frozen=True, slots=True)

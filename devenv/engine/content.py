@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from devenv.engine.context import Context
-from devenv.engine.probing import Probing
-from devenv.engine.settle import look, owner_of
+from devenv.engine.probing import WRITERS, Probing
+from devenv.engine.settle import answering, look, owner_of
 from devenv.engine.store import MANUAL
 from devenv.errors import DevenvError, NotVerified, UsageError
 from devenv.model.events import Answer, Notice
 from devenv.model.instance import Instance
+from devenv.tools import browser
 
 
 async def status(ctx: Context) -> int:
@@ -50,19 +50,19 @@ async def verify(ctx: Context) -> None:
     owner = await owner_of(ctx)
     now = await ctx.backend.fingerprint(owner)
     kept = ctx.store.receipts()
-    path, receipt = kept[-1] if kept else (None, None)
+    path, last = kept[-1] if kept else (None, None)
     against = ""
     then: Mapping[str, int | None] = {}
     gate = owner.gate
-    if receipt is not None and gate is not None and receipt.lineage == gate.lineage:
-        then = {table.name: table.after for table in receipt.tables}
+    if last is not None and gate is not None and last.lineage == gate.lineage:
+        then = {table.name: table.after for table in last.tables}
         gone = [name for name, rows in then.items() if rows is not None and name not in now["tables"]]
-        if not receipt.verified:
-            against = f"the last upgrade was not verified: {receipt.reason}"
+        if not last.verified:
+            against = f"the last upgrade was not verified: {last.reason}"
         elif gone:
             against = f"tables are gone since the last upgrade: {', '.join(gone)}"
-        elif gate.epoch < receipt.new.epoch:
-            against = f"epoch {gate.epoch} is older than the last upgrade's, {receipt.new.epoch}"
+        elif gate.epoch < last.new.epoch:
+            against = f"epoch {gate.epoch} is older than the last upgrade's, {last.new.epoch}"
     tables = {
         name: {"then": then.get(name), "now": table["rows"], "hash": table["hash"]}
         for name, table in now["tables"].items()
@@ -99,7 +99,7 @@ async def save(ctx: Context) -> None:
     ctx.emit(Answer("snapshot", {"path": str(path), **about}))
 
 
-def snapshots(ctx: Context) -> None:
+async def snapshots(ctx: Context) -> None:
     """Tell what is saved on this machine."""
     saved = [asdict(one) | {"path": str(one.path), "name": one.path.name} for one in ctx.store.snapshots()]
     ctx.emit(Answer("snapshots", {"snapshots": saved}))
@@ -118,8 +118,9 @@ def find_snapshot(ctx: Context, name: str) -> Path:
     )
 
 
-async def restore(ctx: Context, path: Path) -> None:
+async def restore(ctx: Context, name: str) -> None:
     """Put a snapshot in place of the content; what it replaces is saved first."""
+    path = find_snapshot(ctx, name)
     owner = await owner_of(ctx)
     before = ctx.store.new_snapshot("before-restore", owner.release)
     await ctx.backend.snapshot(owner, before)
@@ -129,13 +130,18 @@ async def restore(ctx: Context, path: Path) -> None:
     ctx.emit(Answer("restore", {"path": str(path), "before": str(before), "instance": owner.name}))
 
 
-async def probe(ctx: Context, writers: int, seconds: float) -> None:
-    """Write through the site for some seconds, then count. Anything wrong is an error."""
+async def probe(
+    ctx: Context, writers: int = WRITERS, seconds: float = 10, probing: Probing | None = None
+) -> None:
+    """Write through the site for some seconds, or until it is told to stop, then count.
+
+    Anything wrong is an error.
+    """
     await owner_of(ctx)
-    probing = Probing(ctx, writers)
+    probing = probing or Probing(ctx, writers)
     await probing.start()
     try:
-        await asyncio.sleep(seconds)
+        await probing.ended(seconds)
         report = await probing.stop()
     finally:
         await probing.abandon()
@@ -151,14 +157,54 @@ async def probe(ctx: Context, writers: int, seconds: float) -> None:
         raise DevenvError(f"{len(report.failures)} requests failed", str(first), "see: devenv logs")
 
 
-async def recover(ctx: Context, name: str) -> None:
-    """The one manual way out when an owner is gone for good: its predecessor owns what it handed over."""
+async def open_site(ctx: Context) -> None:
+    """Show the site in a browser of this machine; its address in any case."""
+    shown = await browser.show(ctx.stack.url)
+    ctx.emit(Answer("open", {"url": ctx.stack.url, "browser": shown}))
+
+
+async def receipts(ctx: Context) -> None:
+    """Tell of which upgrades there is evidence, newest last."""
+    kept = [
+        {
+            "name": path.stem,
+            "path": str(path),
+            "time": one.time,
+            "from": one.old.release,
+            "to": one.new.release,
+            "verified": one.verified,
+            "probe": one.probe is not None,
+        }
+        for path, one in ctx.store.receipts()
+    ]
+    ctx.emit(Answer("receipts", {"receipts": kept}))
+
+
+async def receipt(ctx: Context, name: str = "latest") -> None:
+    """Show the evidence of one upgrade, by its name or file."""
+    kept = ctx.store.receipts()
+    chosen = kept[-1:] if name == "latest" else [one for one in kept if name in (one[0].stem, str(one[0]))]
+    if not chosen:
+        raise UsageError(
+            f"there is no receipt {name}",
+            "no upgrade left one" if not kept else "none has that name",
+            "see: devenv receipt list",
+        )
+    [(path, found)] = chosen
+    ctx.emit(Answer("receipt", {"path": str(path), **found.as_json()}))
+
+
+async def recover(ctx: Context, from_: str) -> None:
+    """The one manual way out when an owner is gone for good: go on with what its predecessor handed over,
+    or with the newest snapshot in a new instance."""
     instances, _ = await look(ctx)
-    found = [one for one in instances if name in (one.name, one.id, one.id[:12])]
+    found = [one for one in instances if from_ in (one.name, one.id, one.id[:12])]
     if not found:
         raise UsageError(
-            f"there is no instance {name}", "status knows none of that name", "see: devenv status"
+            f"there is no instance {from_}", "status knows none of that name", "see: devenv status"
         )
-    if not found[0].running:
-        await ctx.backend.revive(found[0])
-    ctx.emit(Answer("recover", dict(await ctx.backend.recover(found[0]))))
+    one = found[0]
+    if not one.running:
+        await ctx.backend.revive(one)
+        await answering(ctx, replace(one, state="running"))
+    ctx.emit(Answer("recover", dict(await ctx.backend.recover(one))))

@@ -21,6 +21,12 @@ class Images(Protocol):
     def ensure_base(self, emit: Emit) -> Awaitable[bool]:
         """True if it had to be fetched or made."""
 
+    def ensure_node(self, emit: Emit) -> Awaitable[bool]:
+        """The same of a kind cluster's node."""
+
+    def ensure_programs(self, emit: Emit) -> Awaitable[bool]:
+        """kind and kubectl: true if one had to be made."""
+
     def current(self, service: str, release: str) -> Awaitable[bool]:
         """Whether the image is here, made of what the working tree holds now."""
 

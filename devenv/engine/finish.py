@@ -75,9 +75,17 @@ async def compared(ctx: Context, old: Instance, new: Instance) -> Compared:
         raise DevenvError(
             f"{new.name} gave no fingerprint",
             "its journal tells neither of one, nor of a verified copy",
-            "the old instance is kept; compare by hand: docker exec NAME gate fingerprint",
+            f"the old instance is kept; compare by hand: {ctx.backend.by_hand('fingerprint', new)}",
         )
-    old_gate = await ctx.backend.gate(old) or _gate(old)
+    asked = await ctx.backend.gate(old)
+    if asked and asked.role != "moved":
+        # What was compared is not one state of the content then, and says nothing for or against it.
+        raise DevenvError(
+            f"{new.name} has given the content back to {old.name}",
+            "it was stopped or restarted before the hand-over was at its end",
+            "leave it alone, and try again",
+        )
+    old_gate = asked or _gate(old)
     return Compared(
         replace(old, gate=old_gate),
         replace(new, gate=new_gate),
@@ -120,6 +128,10 @@ async def _of_new(
                         return None, journal
                 if event["phase"] == "fingerprint" and present:
                     return event["fingerprint"], journal
+                if event["phase"] in ("unproved", "terminating") and present:
+                    # It could not ask the old one: restarted just then, or its file cannot be read; or it
+                    # did not come to it before its own end.
+                    return None, journal
     except TimeoutError:
         pass
     return None, journal
@@ -199,8 +211,12 @@ def keep(ctx: Context, receipt: Receipt) -> None:
         raise NotVerified(
             "the content is not verified",
             receipt.reason,
-            f"compare the snapshot from before: {receipt.snapshot or 'devenv snapshot list'}",
+            f"both instances are kept; compare with what was before: {_before(receipt)}",
         )
+
+
+def _before(receipt: Receipt) -> str:
+    return f"snapshot {Path(receipt.snapshot).name}" if receipt.snapshot else "devenv snapshot list"
 
 
 async def finish(ctx: Context, old: Instance, new: Instance) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from devenv.model.events import Emit, StepEnded, StepNoted, StepResult, StepStarted, StepWaiting
+from devenv.model.events import Emit, Note, StepEnded, StepNoted, StepResult, StepStarted, StepWaiting
 from devenv.model.plan import Plan, Step
 
 
@@ -18,7 +18,6 @@ class Skipped:
     reason: str
 
 
-Note = Callable[[str], None]
 Work = Callable[[Note], Awaitable[str | Skipped | None]]
 """The work of a step. It returns a few words on its result, if there is something to say."""
 

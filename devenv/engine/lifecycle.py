@@ -9,11 +9,11 @@ from pathlib import Path
 from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
 from devenv.engine import graph
 from devenv.engine.context import Context
-from devenv.engine.graph import Note, Skipped
+from devenv.engine.graph import Skipped
 from devenv.engine.settle import look, settle
 from devenv.errors import DevenvError
 from devenv.model import plan
-from devenv.model.events import Notice
+from devenv.model.events import Note, Notice
 from devenv.model.instance import Instance
 
 
@@ -28,6 +28,7 @@ class _Up:
 
     async def engine(self, note: Note) -> str:
         looking = self.ctx.backend.instances(ask_gates=False)
+        # The check first: it starts what is stopped, and the look waits for that.
         _, self.there = await asyncio.gather(self.ctx.backend.check(), looking)
         instances = [one for one in self.there if one.service == PHP_FPM]
         if len(instances) == 1 and instances[0].health == "healthy":
@@ -51,15 +52,23 @@ class _Up:
 
     async def start(self, note: Note) -> str:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.ctx.backend.start())
+            group.create_task(self.ctx.backend.start(note=note))
             if not self.settled:
                 group.create_task(settle(self.ctx))
             group.create_task(self._compare_images())
         if HTTPD in self.outdated:
-            await self.ctx.backend.start(replace=HTTPD)
+            await self.ctx.backend.start(replace=HTTPD, note=note)
         if self.before is None:
             await self._tell_origin()
         return "healthy"
+
+    async def node(self, note: Note) -> str | Skipped:
+        made = [await self.ctx.images.ensure_node(self.ctx.emit)]
+        made.append(await self.ctx.images.ensure_programs(self.ctx.emit))
+        return "there now" if any(made) else Skipped("there already")
+
+    async def cluster(self, note: Note) -> str | Skipped:
+        return "made" if await self.ctx.backend.provide() else Skipped("there already")
 
     async def httpd(self, note: Note) -> str | Skipped:
         """httpd holds no content: where its port is another one now, it is simply replaced.
@@ -69,7 +78,7 @@ class _Up:
         there = self._there(HTTPD)
         if there is None or there.port == self.ctx.stack.stack.port:
             return Skipped("as it was" if there else "new")
-        await self.ctx.backend.start(replace=HTTPD)
+        await self.ctx.backend.start(replace=HTTPD, note=note)
         return "replaced"
 
     def _there(self, service: str) -> Instance | None:
@@ -81,7 +90,7 @@ class _Up:
         if now.owner and now.owner.gate:
             restored = now.owner.gate.restored
             if restored:
-                words = f"content restored from the snapshot {restored['file']} of {restored['time']}"
+                words = f"content restored from the snapshot of {restored['time']}"
                 self.ctx.emit(Notice(words))
             else:
                 self.ctx.emit(Notice("a new database: the application's first content"))
@@ -105,9 +114,12 @@ async def up(ctx: Context) -> None:
     async def base(note: Note) -> Skipped | None:
         return None if await ctx.images.ensure_base(ctx.emit) else Skipped("not needed")
 
+    cluster = ctx.stack.stack.backend == "kind"
+    place = {"node": work.node, "cluster": work.cluster} if cluster else {}
     await graph.run(
-        plan.up(),
+        plan.up(cluster=cluster),
         {
+            **place,
             "engine": work.engine,
             "settings": work.settings,
             "base": base,
@@ -128,6 +140,7 @@ class _Down:
     saved: Path | None = None
 
     async def engine(self, note: Note) -> str | Skipped:
+        await self.ctx.backend.check()
         self.there, now = await look(self.ctx)
         if not self.there:
             return Skipped("nothing is there")
@@ -157,7 +170,8 @@ class _Down:
             raise DevenvError(
                 f"{self.owner.name} ended without saving its content",
                 "its journal tells of no snapshot; the container is kept, and the content in it",
-                "start it again with devenv up, then try devenv down once more",
+                f"see {self.ctx.backend.by_hand('log', self.owner)}, mend it, then devenv up and devenv down;"
+                f" or take the file: docker cp {self.owner.name}:/app/{self.ctx.stack.app.database} FILE",
                 await self.ctx.backend.log_tail(self.owner),
             )
         self.ctx.store.prune()
@@ -169,13 +183,19 @@ class _Down:
         await self.ctx.backend.remove_all(content=False)
         return "the next devenv up restores the content"
 
+    async def cluster(self, note: Note) -> str | Skipped:
+        return "removed" if await self.ctx.backend.remove_place() else Skipped("there is none")
 
-async def down(ctx: Context) -> None:
-    """Stop and remove everything but the content, which is saved before its container goes."""
+
+async def down(ctx: Context, *, cluster: bool = False) -> None:
+    """Stop and remove everything but the content, which is saved before its container goes; with `cluster`
+    a kind cluster of ours as well.
+    """
     work = _Down(ctx, [])
     await graph.run(
-        plan.down(),
+        plan.down(cluster=cluster),
         {
+            **({"cluster": work.cluster} if cluster else {}),
             "engine": work.engine,
             "retire": work.retire,
             "stop": work.stop,
@@ -192,6 +212,7 @@ async def reset(ctx: Context) -> None:
 
     async def engine(note: Note) -> str:
         nonlocal owner
+        await ctx.backend.check()
         there, now = await look(ctx)
         owner = now.owner
         return f"{len(there)} containers"

@@ -28,9 +28,12 @@ NONCE = re.compile(r"probe-[0-9a-f]{24}")
 class Counters:
     """How it stands. Seconds."""
 
+    writers: int
     acknowledged: int
     failed: int
     slowest: float
+    pause: float
+    """The slowest request beyond the median."""
     last_failure: str | None
 
 
@@ -50,17 +53,25 @@ class Probe:
     def counters(self) -> Counters:
         samples = tuple(self._samples)
         failures = [sample for sample in samples if sample.failure]
+        report = ProbeReport(self._writers, samples)
         return Counters(
+            writers=self._writers,
             acknowledged=len(samples) - len(failures),
             failed=len(failures),
-            slowest=max((sample.seconds for sample in samples), default=0.0),
+            slowest=report.slowest,
+            pause=report.pause,
             last_failure=failures[-1].failure if failures else None,
         )
 
     async def start(self) -> None:
         """Log in and begin to write. Raises DevenvError if the first write cannot be made."""
         self._stopping.clear()
-        await asyncio.to_thread(self._start)
+        try:
+            await asyncio.to_thread(self._start)
+        except BaseException:
+            # The thread that logs in cannot be cancelled: those that it starts end at once.
+            self._stopping.set()
+            raise
 
     def _start(self) -> None:
         try:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from devenv.backends.protocol import PHP_FPM
 from devenv.engine import finish
 from devenv.engine.context import Context
 from devenv.errors import DevenvError
 from devenv.model.events import InstancesSeen, Notice
-from devenv.model.instance import Instance
+from devenv.model.instance import Gate, Instance
 from devenv.model.standing import Standing, standing
 
 _ANSWER = 15.0
@@ -27,7 +28,8 @@ async def look(ctx: Context) -> tuple[list[Instance], Standing]:
     """What is there now, as the engine and the gates tell."""
     instances = await ctx.backend.instances()
     ctx.emit(InstancesSeen(tuple(instances)))
-    return instances, standing([one for one in instances if one.service == PHP_FPM])
+    php_fpm = [one for one in instances if one.service == PHP_FPM]
+    return instances, standing(php_fpm, ctx.backend.by_hand)
 
 
 async def settle(ctx: Context) -> Instance | None:
@@ -65,35 +67,63 @@ async def _one_step(ctx: Context, now: Standing) -> None:
         ctx.emit(Notice(f"a hand-over from {old.name} to {now.owner.name} was not finished: finishing it"))
         await finish.finish(ctx, old, now.owner)
     for one in now.forks:
-        await _save_fork(ctx, one)
+        # Each gate says what it is at a moment of its own: with a hand-over between them, both said owner.
+        gate = await ctx.backend.gate(one)
+        if gate is not None and gate.role != "owner":
+            continue
+        await save_fork(ctx, one, "served an earlier state of the database beside its owner")
     for one in now.discard:
         ctx.emit(Notice(f"{one.name} never got the content: removing it"))
         await ctx.backend.stop_one(one)
-        await ctx.backend.remove_one(one)
+        # It may have got it since we looked: then it is started again, and its hand-over is finished.
+        if await _role_at_its_end(ctx, one) != "owner":
+            await ctx.backend.remove_one(one)
 
 
-async def _save_fork(ctx: Context, fork: Instance) -> None:
-    """The later epoch stays; but what was written to this one exists nowhere else, so it is kept."""
+async def _role_at_its_end(ctx: Context, stopped: Instance) -> str:
+    gate = await ctx.backend.gate(replace(stopped, state="exited"))
+    return gate.role if gate else ""
+
+
+async def save_fork(ctx: Context, fork: Instance, why: str) -> None:
+    """Another one stays; but what was written to this one exists nowhere else, so it is kept."""
     path = ctx.store.new_snapshot("fork", fork.release)
-    await ctx.backend.retire(fork)
-    await ctx.backend.stop_one(fork)
+    if fork.running:
+        await ctx.backend.retire(fork)
+        await ctx.backend.stop_one(fork)
+    if await _role_at_its_end(ctx, fork) == "moved":
+        # No fork at all: it handed over between the answer that it gave us and the one of its successor.
+        return
     if not await ctx.backend.last_snapshot(fork, path):
         raise DevenvError(
             f"{fork.name} ended without saving its content",
-            "it owned an earlier epoch of the database; its container is kept",
-            f"look at its log: docker logs {fork.name}",
+            f"it {why}; its container is kept",
+            f"look at its log: {ctx.backend.by_hand('log', fork)}",
         )
     await ctx.backend.remove_one(fork)
-    words = f"{fork.name} served an earlier state of the database beside its owner; its content is in {path}"
-    ctx.emit(Notice(words, "warning"))
+    ctx.emit(Notice(f"{fork.name} {why}; its content is in {path}", "warning"))
+
+
+async def answering(ctx: Context, instance: Instance) -> Gate:
+    """What the gate says of an instance that has just been started, as soon as it answers."""
+    deadline = time.monotonic() + _ANSWER
+    while (gate := await ctx.backend.gate(instance)) is None:
+        await _wait_for_gate(ctx, instance, deadline)
+    return gate
 
 
 async def _wait_for_gate(ctx: Context, instance: Instance, deadline: float) -> None:
     if time.monotonic() > deadline:
+        if instance.leaving:
+            raise DevenvError(
+                f"{instance.name} is being removed, and has the content",
+                "nobody has taken it over yet",
+                f"see what keeps its successor: {ctx.backend.by_hand('look', instance)}; then try again",
+            )
         raise DevenvError(
             f"{instance.name} does not answer",
             "its gate gives no status",
-            f"look at its log; to start it again: docker restart {instance.name}",
+            f"look at its log; to start it again: {ctx.backend.by_hand('restart', instance)}",
             await ctx.backend.log_tail(instance),
         )
     await asyncio.sleep(0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -10,11 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from devenv.errors import DevenvError
 from devenv.model import receipt as receipts
 from devenv.model.receipt import Receipt
 
+_PATIENCE, _PAUSE = 0.05, 0.005
+"""Who only looks holds the lock too, for less than a millisecond: an action waits so many seconds for it. No
+longer, as the screen waits as well."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 KEPT = 10
 """So many automatic snapshots stay; those that a person asked for all stay."""
 MANUAL = "saved"
@@ -37,28 +43,48 @@ class Store:
         self._receipts = folder / "receipts"
         self._snapshots = folder / "snapshots"
 
+    @property
+    def kind(self) -> Path:
+        """What is known of the stack's kind cluster: its kubeconfig, its settings, its port."""
+        return self.folder / "kind"
+
     @contextmanager
     def locked(self, action: str) -> Iterator[None]:
         """One action at a time on a stack, over all processes. The lock ends with its holder."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.folder / "lock"
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with self._writes():
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+        with file:
+            if not _taken(file):
                 raise DevenvError(
                     "another devenv is at work on this stack",
                     file.read().strip() or "it has just started",
                     "wait until it is done, or end it with Ctrl-C where it runs",
-                ) from None
-            file.truncate()
-            file.write(f"`devenv {action}`, process {os.getpid()}, since {time.strftime('%H:%M:%S')}\n")
-            file.flush()
+                )
+            # Who holds it is only a word to others: a full disk must not stop the `down` that frees it.
+            with suppress(OSError):
+                words = f"`devenv {action}`, process {os.getpid()}, since {time.strftime('%H:%M:%S')}\n"
+                os.truncate(file.fileno(), 0)
+                os.write(file.fileno(), words.encode())
+            try:
+                yield
+            finally:
+                # Nobody shall be told of it as if it were at work still.
+                with suppress(OSError):
+                    os.truncate(file.fileno(), 0)
+
+    @contextmanager
+    def _writes(self) -> Iterator[None]:
+        """What the disk refuses is told with the folder that it is about, and what to do."""
+        try:
             yield
+        except OSError as error:
+            raise unusable(self.folder, error) from error
 
     def at_work(self) -> str:
         """The action that holds the lock now, in words; empty when nobody does."""
-        with suppress(FileNotFoundError), (self.folder / "lock").open() as file:
+        with self._writes(), suppress(FileNotFoundError), (self.folder / "lock").open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -67,21 +93,22 @@ class Store:
 
     def save_receipt(self, receipt: Receipt) -> Path:
         """Write it to a file of its own; the newest one sorts last."""
-        self._receipts.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = f"{_stamp(receipt.time)}-{receipt.old.release}-{receipt.new.release}.json"
         path = self._receipts / name
         part = path.with_suffix(".part")
-        part.write_text(json.dumps(receipt.as_json(), indent=1) + "\n")
-        part.replace(path)
+        with self._writes():
+            self._receipts.mkdir(parents=True, exist_ok=True, mode=0o700)
+            part.write_text(json.dumps(receipt.as_json(), indent=1) + "\n")
+            part.replace(path)
         return path
 
     def receipts(self) -> list[tuple[Path, Receipt]]:
-        """Oldest first. A file that is no receipt is passed over."""
+        """Oldest first. A file that is no receipt, or that is not ours to read, is passed over."""
         found = []
         for path in sorted(self._receipts.glob("*.json")):
             try:
                 found.append((path, receipts.from_json(json.loads(path.read_text()))))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OSError):
                 continue
         return found
 
@@ -94,7 +121,8 @@ class Store:
 
     def new_snapshot(self, reason: str, release: str) -> Path:
         """Where a snapshot goes that is about to be taken."""
-        self._snapshots.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._writes():
+            self._snapshots.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self._snapshots / f"{_stamp(time.time())}_{reason}_{release}.tar"
 
     def snapshots(self) -> list[Saved]:
@@ -102,15 +130,45 @@ class Store:
         found = []
         for path in sorted(self._snapshots.glob("*_*_*.tar")):
             _, reason, release = path.stem.split("_", 2)
-            about = path.stat()
-            found.append(Saved(path, reason, release, about.st_mtime, about.st_size))
+            # Another devenv may be pruning.
+            with suppress(OSError):
+                about = path.stat()
+                found.append(Saved(path, reason, release, about.st_mtime, about.st_size))
         return found
 
     def prune(self) -> None:
         """Remove the oldest automatic snapshots beyond those that are kept."""
         automatic = [saved for saved in self.snapshots() if saved.reason != MANUAL]
         for saved in automatic[:-KEPT]:
-            saved.path.unlink(missing_ok=True)
+            with self._writes():
+                saved.path.unlink(missing_ok=True)
+
+
+def unusable(folder: Path, error: OSError) -> DevenvError:
+    """That the disk refused something in the state folder; most often one `sudo devenv` took it away."""
+    full = error.errno in _FULL
+    return DevenvError(
+        f"{folder} cannot be used",
+        f"it holds what devenv keeps of the stack, and {error.filename or 'the disk'} says: "
+        f"{error.strerror or error}",
+        "free some space on its disk"
+        if full
+        else f"make it yours: sudo chown -R $USER {folder}; or set XDG_STATE_HOME to another folder",
+    )
+
+
+def _taken(file: IO[str]) -> bool:
+    """Whether the lock is ours now."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_PAUSE)
+        else:
+            return True
 
 
 def _stamp(moment: float) -> str:

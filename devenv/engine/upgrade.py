@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +14,17 @@ from typing import Any
 from devenv.backends.protocol import PHP_FPM
 from devenv.engine import finish, graph
 from devenv.engine.context import Context, despite_cancel
-from devenv.engine.graph import Note, Skipped
+from devenv.engine.graph import Skipped
 from devenv.engine.probing import Probing
-from devenv.engine.settle import owner_of, settle
+from devenv.engine.settle import answering, owner_of, save_fork, settle
 from devenv.errors import DevenvError, UsageError
 from devenv.model import plan
-from devenv.model.events import Notice, PhaseReached
+from devenv.model.events import Note, Notice, PhaseReached
 from devenv.model.instance import Instance
 from devenv.model.receipt import Receipt
+
+_END = ("terminating", "ending")
+"""Phases that come when the journal is not followed any more."""
 
 
 @dataclass(slots=True)
@@ -30,7 +33,9 @@ class _Course:
 
     ctx: Context
     release: str
-    probing: Probing | None
+    probing: Probing
+    wanted: bool
+    """The probe writes from the beginning; else whoever watches may start it at any time."""
     began: float = field(default_factory=time.time)
     old: Instance | None = None
     new: Instance | None = None
@@ -48,6 +53,11 @@ class _Course:
 
     async def image(self, note: Note) -> str | Skipped:
         """A release that has been built stays what it is: a rollback brings back what ran."""
+        told = await self._built()
+        await self.ctx.backend.bring([self.ctx.stack.image(PHP_FPM, self.release)])
+        return told
+
+    async def _built(self) -> str | Skipped:
         images = self.ctx.images
         if PHP_FPM not in await self.ctx.backend.images(self.release):
             await images.ensure_base(self.ctx.emit)
@@ -64,34 +74,55 @@ class _Course:
         self.snapshot = self.ctx.store.new_snapshot("before-upgrade", old.release)
         about = await self.ctx.backend.snapshot(old, self.snapshot)
         self.ctx.store.prune()
+        if about.get("damage"):
+            # SQLite says all of it in one text.
+            found = [line for text in about["damage"] for line in text.splitlines() if line[:1] != "*"]
+            # A hand-over moves it as it is; but then nothing could prove that all of it has moved.
+            raise DevenvError(
+                f"the database of {old.name} is damaged",
+                "; ".join(found[:2]),
+                f"it is saved as it is in {self.snapshot}: repair that copy with sqlite3 .recover, or go back"
+                " to an earlier one with devenv snapshot restore",
+            )
         return f"{about['bytes']:,} bytes"
 
     async def handover(self, note: Note) -> str:
-        if self.probing:
+        if self.wanted and not self.probing.started:
             note("probe logs in")
             await self.probing.start()
+            note("")
         self.began = time.time()
         async with _followed(self.ctx, _there(self.old), self.began) as seen:
-            await self.ctx.backend.start_beside(self.release, seen)
-        self.new = _there(seen.instance)
+            try:
+                await self.ctx.backend.start_beside(self.release, seen, note)
+            finally:
+                self.new = seen.instance
+        new = _there(self.new)
         await self._must_have_taken_over()
-        return f"{self.new.name} owns the content"
+        return f"{new.name} owns the content"
 
     async def _must_have_taken_over(self) -> None:
-        """A hook also succeeds where there was nobody to take over from: then it began from a snapshot."""
+        """A hook also succeeds where there was nobody to take over from: then it began by itself."""
         old, new = _there(self.old), _there(self.new)
         before, now = old.gate, await self.ctx.backend.gate(new)
-        if before and now and now.lineage == before.lineage and now.epoch > before.epoch:
+        origin = _origin(await _journal(self.ctx, new))
+        completed = origin is not None and origin["phase"] == "completed"
+        if completed and (now is None or now.role != "owner"):
+            raise _not_kept(new)
+        if completed and before and now and now.lineage == before.lineage and now.epoch > before.epoch:
             return
         raise DevenvError(
             f"{new.name} did not take the content over",
             f"{old.name} did not answer when it came: it was stopped, or has crashed",
-            f"see why with docker logs {old.name}, then try again",
+            f"see why with {self.ctx.backend.by_hand('log', old)}, then try again",
             await self.ctx.backend.log_tail(old),
         )
 
     async def verify(self, note: Note) -> str:
-        self.both = await finish.compared(self.ctx, _there(self.old), _there(self.new))
+        both = await finish.compared(self.ctx, _there(self.old), _there(self.new))
+        if both.new.gate is not None and both.new.gate.role != "owner":
+            raise _not_kept(both.new)
+        self.both = both
         if not self.both.verified:
             # Both instances stay: what the old one holds may be the only good copy.
             finish.keep(self.ctx, self._receipt())
@@ -104,12 +135,16 @@ class _Course:
         journal = await despite_cancel(finish.retire(self.ctx, self.both.old, self.release))
         self.gone = time.time()
         self.both = finish.with_journal(self.both, journal)
+        for event in journal:
+            if event["phase"] in _END and float(event["time"]) >= self.began:
+                self.ctx.emit(_phase(self.both.old, event, self.began))
         return f"{self.both.old.name} is gone"
 
     async def receipt(self, note: Note) -> str:
         receipt = self._receipt()
-        if self.probing:
-            note("probe goes on for 10 s after the old instance is gone, then counts")
+        if self.probing.started:
+            if self.probing.running:
+                note("probe goes on for 10 s after the old instance is gone, then counts")
             assert self.both is not None  # noqa: S101 - the plan's order
             receipt = receipt.with_probe(await self.probing.finish(self.both.journal, self.gone))
         self.kept = True
@@ -134,14 +169,16 @@ class _Course:
         return finish.receipt_of(self.both, began=self.began, snapshot=self.snapshot)
 
 
-async def upgrade(ctx: Context, to: str | None, *, writers: int = 0) -> None:
+async def upgrade(
+    ctx: Context, to: str | None = None, *, writers: int = 0, probing: Probing | None = None
+) -> None:
     """Bring the stack to a release. Cut off before the hand-over's completion it is undone, else finished.
 
-    Without one it is the next by number.
+    Without one it is the next by number. `probing` is one that the caller can start meanwhile.
     """
     release = to or next_release((await owner_of(ctx)).release)
-    probing = Probing(ctx, writers) if writers else None
-    course = _Course(ctx, release, probing)
+    probing = probing or Probing(ctx, writers)
+    course = _Course(ctx, release, probing, wanted=writers > 0)
     work = {
         "engine": course.engine, "image": course.image, "snapshot": course.save, "handover": course.handover,
         "verify": course.verify, "retire": course.retire, "receipt": course.receipt,
@@ -157,8 +194,7 @@ async def upgrade(ctx: Context, to: str | None, *, writers: int = 0) -> None:
             return
         await despite_cancel(_undo_or_finish(ctx, course, error))
     finally:
-        if probing:
-            await despite_cancel(probing.abandon())
+        await despite_cancel(probing.abandon())
 
 
 def next_release(current: str) -> str:
@@ -173,7 +209,7 @@ def next_release(current: str) -> str:
     return f"{found[1]}{int(found[2]) + 1}"
 
 
-async def rollback(ctx: Context, *, writers: int = 0) -> None:
+async def rollback(ctx: Context, *, writers: int = 0, probing: Probing | None = None) -> None:
     """Back to the release that ran before."""
     owner = await owner_of(ctx)
     previous = ctx.store.previous_release(owner.release)
@@ -183,7 +219,7 @@ async def rollback(ctx: Context, *, writers: int = 0) -> None:
             "no receipt tells of an upgrade to it",
             "name one: devenv upgrade --to RELEASE",
         )
-    await upgrade(ctx, previous, writers=writers)
+    await upgrade(ctx, previous, writers=writers, probing=probing)
 
 
 async def _undo_or_finish(ctx: Context, course: _Course, error: BaseException) -> None:
@@ -193,9 +229,15 @@ async def _undo_or_finish(ctx: Context, course: _Course, error: BaseException) -
         ctx.emit(
             Notice("interrupted: undoing the upgrade, or finishing it if the content has moved", "warning")
         )
+    forked = course.new is not None and not await _continues(ctx, old, course.new)
+    if course.new is not None and forked:
+        await save_fork(ctx, course.new, f"began without the content of {old.name}")
     if any(one.id == old.id and not one.running for one in await ctx.backend.instances(ask_gates=False)):
         # It was killed, not stopped by us: what it holds is the latest content.
         await ctx.backend.revive(old)
+    if forked and (await answering(ctx, old)).failed:
+        # It has seen that another one served, and keeps out of the way.
+        await ctx.backend.recover(old)
     owner = await settle(ctx)
     if owner is not None and owner.id != old.id:
         ctx.emit(Notice(f"the content had moved to {owner.name} already: the upgrade is finished"))
@@ -211,6 +253,42 @@ async def _undo_or_finish(ctx: Context, course: _Course, error: BaseException) -
     raise error
 
 
+async def _continues(ctx: Context, old: Instance, new: Instance) -> bool:
+    """Whether what the new one has goes on from the last that the old one had, as far as is known."""
+    there = {one.id: one for one in await ctx.backend.instances()}
+    gate = there[new.id].gate if new.id in there else None
+    if gate is None or gate.role not in ("owner", "moved"):
+        return True
+    origin = _origin(await _journal(ctx, there[new.id]))
+    if origin is None or origin["phase"] == "completed":
+        return True
+    # Stopped orderly, the old one saved all it had at its end. If it serves again, it has gone on itself.
+    last = _last(await _journal(ctx, there.get(old.id, old)), "opened", "reopened", "recovered", "snapshot")
+    saved = last.get("file") if last else None
+    return saved is not None and origin.get("file") == saved
+
+
+def _origin(journal: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Where its content came from: taken over from another one, or begun by itself."""
+    return _last(journal, "completed", "initialised", "restored")
+
+
+def _last(journal: Sequence[Mapping[str, Any]], *phases: str) -> Mapping[str, Any] | None:
+    return next((event for event in reversed(journal) if event["phase"] in phases), None)
+
+
+async def _journal(ctx: Context, instance: Instance) -> list[Mapping[str, Any]]:
+    return [event async for event in ctx.backend.gate_events(instance, follow=False)]
+
+
+def _not_kept(new: Instance) -> DevenvError:
+    return DevenvError(
+        f"{new.name} did not keep the content",
+        "it was stopped or restarted just when it had it",
+        "try again",
+    )
+
+
 class _Seen:
     """Told of the new instance as soon as it runs; shows its journal from then on."""
 
@@ -221,8 +299,10 @@ class _Seen:
         self.tasks: list[asyncio.Task[None]] = []
 
     def __call__(self, instance: Instance) -> None:
+        """Again, when more is known of it."""
+        if self.instance is None:
+            self.follow(instance)
         self.instance = instance
-        self.follow(instance)
 
     def follow(self, instance: Instance) -> None:
         self.tasks.append(asyncio.create_task(self._show(instance)))
@@ -231,19 +311,20 @@ class _Seen:
         async with aclosing(self._ctx.backend.gate_events(instance, follow=True)) as events:
             async for event in events:
                 if float(event["time"]) >= self._began:
-                    self._ctx.emit(self._phase(instance, event))
+                    self._ctx.emit(_phase(instance, event, self._began))
 
-    def _phase(self, instance: Instance, event: Mapping[str, Any]) -> PhaseReached:
-        known = ("time", "uid", "release", "side", "phase")
-        return PhaseReached(
-            phase=event["phase"],
-            side=event["side"],
-            instance=instance.name,
-            release=instance.release,
-            ms=round((float(event["time"]) - self._began) * 1000, 1),
-            details={key: value for key, value in event.items() if key not in known},
-            time=float(event["time"]),
-        )
+
+def _phase(instance: Instance, event: Mapping[str, Any], began: float) -> PhaseReached:
+    known = ("time", "uid", "release", "side", "phase")
+    return PhaseReached(
+        phase=event["phase"],
+        side=event["side"],
+        instance=instance.name,
+        release=instance.release,
+        ms=round((float(event["time"]) - began) * 1000, 1),
+        details={key: value for key, value in event.items() if key not in known},
+        time=float(event["time"]),
+    )
 
 
 @asynccontextmanager

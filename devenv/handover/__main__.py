@@ -117,7 +117,8 @@ def _hook(arguments: argparse.Namespace, settings: Settings) -> int:
                     _ask(settings, "start")
                     asked = True
                 status = _ask(settings, "status")
-                if status["role"] == Role.OWNER and status["ready"]:
+                # Ready it may be only later: Kubernetes lists a pod under its name when this hook has ended.
+                if status["role"] == Role.OWNER:
                     print(f"gate: hook owner of epoch {status['epoch']}", file=log, flush=True)
                     return 0
                 if status["failed"]:

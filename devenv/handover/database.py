@@ -33,7 +33,7 @@ def backup(database: Path, into: Path) -> None:
             source.backup(target, pages=-1)
     except sqlite3.DatabaseError as error:
         into.unlink(missing_ok=True)
-        raise _sqlite_problem(database, error) from error
+        raise unreadable(database, error) from error
 
 
 def freeze(database: Path) -> None:
@@ -58,7 +58,15 @@ def freeze(database: Path) -> None:
             connection.execute("BEGIN EXCLUSIVE")
             connection.execute("ROLLBACK")
     except sqlite3.DatabaseError as error:
-        raise _sqlite_problem(database, error) from error
+        raise unreadable(database, error) from error
+
+
+def thaw(database: Path) -> None:
+    """Let a file that was frozen and handed over be written again."""
+    for suffix in SIDE_FILES:
+        # Of readers since: they hold nothing, and are as read-only as the file was.
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
+    database.chmod(0o644)
 
 
 def check(database: Path) -> tuple[list[str], str]:
@@ -160,7 +168,8 @@ def _uri(database: Path, mode: str) -> str:
     return f"{database.absolute().as_uri()}?mode={mode}"
 
 
-def _sqlite_problem(database: Path, error: sqlite3.DatabaseError) -> Problem:
+def unreadable(database: Path, error: sqlite3.DatabaseError) -> Problem:
+    """Why SQLite refuses `database`: a full disk, another program at work, damage."""
     if is_disk_full(error):
         return disk_full(database.parent, str(error))
     busy = "locked" in str(error)
@@ -169,6 +178,7 @@ def _sqlite_problem(database: Path, error: sqlite3.DatabaseError) -> Problem:
         f"{database}: {error}",
         "wait for the program that holds it, then try again"
         if busy
-        else "restore a snapshot (devenv snapshot list), or repair it with sqlite3 .recover",
+        else "save it as it is (devenv snapshot save), then restore an earlier one (devenv snapshot list,"
+        " devenv snapshot restore NAME), or repair the copy with sqlite3 .recover",
         final=not busy,
     )

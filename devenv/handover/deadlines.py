@@ -2,12 +2,14 @@
 
 They only make sense in this order, which a test holds::
 
-    poll < drain budget < lease < hook < termination < grace period
+    poll < drain budget < lease < absent < hook < termination < grace period
+    termination + finish + save + endpoints + linger < grace period
 
 A lease outlives a drain, so an owner never opens while its successor still waits for
 the drain; the hook outlives many leases, so that one lost lease is not a failed upgrade;
 a terminating owner waits longer than a hook may take; and the engine's grace period is
-longer than all of it, since its end is SIGKILL.
+longer than all that an end can consist of, since its own end is SIGKILL, and what was not
+saved by then is lost with the container.
 """
 
 from __future__ import annotations
@@ -29,14 +31,25 @@ class Deadlines:
     """An owner stays closed this long without a word from its successor."""
     reply: float = 30.0
     """Silence within one reply of a peer (a large copy is many reads, each with this bound)."""
-    hook: float = 120.0
+    hook: float = 90.0
     """From the start of an instance until it owns a database, or has failed."""
-    termination: float = 150.0
-    """A terminating owner waits this long for a hand-over that has begun."""
+    termination: float = 100.0
+    """A terminating instance waits this long, in all, for a hand-over that has begun."""
+    finish: float = 30.0
+    """An owner that ends alone cuts requests that last longer than this."""
+    save: float = 40.0
+    """Then it has at least this long to save its content: 1 GB takes some ten seconds."""
     grace: float = 180.0
-    """The engine's SIGKILL; `stop_grace_period` of compose.yaml is this one."""
+    """The engine's SIGKILL; `stop_grace_period` of compose.yaml is this one. A moved instance has
+    nothing to save: its relayed requests get what is left of it."""
+    absent: float = 15.0
+    """A new instance waits this long for an owner that has signed and is not there: an engine starts a
+    killed one again, after a pause that grows with each time."""
     successor: float = 2.0
     """A terminating owner waits this long for a successor to show up at all."""
+    endpoints: float = 0.0
+    """A moved instance that ends goes on relaying this long: Kubernetes takes some seconds until every node
+    knows that requests go elsewhere. In compose each request asks for the name."""
     linger: float = 1.0
     """A moved instance refuses connections this long before it exits, while names still list it."""
     relay: float = 30.0
@@ -56,8 +69,11 @@ class Deadlines:
 
     def disorder(self) -> str | None:
         """What breaks the order above, or None."""
-        chain = ("poll", "drain", "lease", "hook", "termination", "grace")
+        chain = ("poll", "drain", "lease", "absent", "hook", "termination", "grace")
         for shorter, longer in itertools.pairwise(chain):
             if getattr(self, shorter) >= getattr(self, longer):
                 return f"deadline {shorter} must be shorter than {longer}"
+        last = ("termination", "finish", "save", "endpoints", "linger")
+        if sum(getattr(self, name) for name in last) >= self.grace:
+            return f"deadlines {', '.join(last[:-1])} and {last[-1]} together must be shorter than grace"
         return None

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from .database import unreadable
 from .record import FORMAT
 
 Fingerprint = dict[str, Any]
@@ -26,7 +27,15 @@ ROWS_AT_ONCE = 1000
 
 
 def fingerprint(database: Path) -> Fingerprint:
-    """Read `database`, which nobody changes meanwhile. Raises sqlite3.DatabaseError if corrupt."""
+    """Read `database`, which nobody changes meanwhile. A `Problem` if not all of it can be read."""
+    try:
+        return _read(database)
+    except sqlite3.DatabaseError as error:
+        # By its name alone: it is a copy in a folder that is gone by now.
+        raise unreadable(Path(database.name), error) from error
+
+
+def _read(database: Path) -> Fingerprint:
     started = time.monotonic()
     tables: dict[str, dict[str, Any]] = {}
     total = hashlib.blake2b(digest_size=16)

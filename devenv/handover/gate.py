@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import secrets
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from . import database, snapshot
 from .instance import Instance, State, in_thread
+from .mark import NOTHING
 from .owner import Owner
 from .problem import Problem
 from .record import Role
@@ -23,6 +25,8 @@ from .successor import Course
 from .wire import Refused, Reply, Request, Server, Unreachable
 
 _PR_SET_CHILD_SUBREAPER = 36
+_EXIT = 2.0
+"""To end the process itself, before the engine would."""
 Verb = Callable[[Request], Awaitable[Reply]]
 
 
@@ -85,7 +89,7 @@ class Gate:
         record = self._instance.record
         if record.role is Role.MOVED and record.successor is not None:
             self._relay()
-        elif record.role is Role.OWNER and record.served:
+        elif record.role is Role.OWNER and record.served and self._instance.superseded() is None:
             self._instance.open()
             self._owner.say("opened", epoch=record.epoch, resumed=True)
         else:
@@ -94,19 +98,19 @@ class Gate:
     def _relay(self) -> None:
         instance = self._instance
         assert instance.record.successor is not None
-        instance.relay_to(instance.record.successor)
-        self._owner.say("relaying", to=instance.record.successor.address, resumed=True)
+        instance.relay_to(instance.record.successor, sure=False)
+        self._owner.say("relaying", to=instance.record.successor.uid, resumed=True)
 
     def _begin(self, taking_back: Address | None = None) -> None:
         if self._course_task is None or self._course_task.done():
             self._instance.failed = None
-            self._course_task = self._loop.create_task(self._follow(taking_back))
+            self._course = Course(self._instance)
+            self._course_task = self._loop.create_task(self._follow(self._course, taking_back))
 
-    async def _follow(self, taking_back: Address | None) -> None:
+    async def _follow(self, course: Course, taking_back: Address | None) -> None:
         """Take the course; what it fails of is told to whoever asks."""
-        self._course = Course(self._instance)
         try:
-            await self._course.run(taking_back)
+            await course.run(taking_back)
         except Problem as problem:
             self._fail(problem)
         except (OSError, ValueError, KeyError) as error:
@@ -177,64 +181,104 @@ class Gate:
         return Reply(await self._owner.restore(path))
 
     async def _recover(self, request: Request) -> Reply:
-        """Own the database again as it was handed over: the successor is gone for good."""
+        """Go on with what is here: the one that had the content since is gone for good, a person says."""
         instance, record = self._instance, self._instance.record
-        if record.role is not Role.MOVED:
-            raise Problem("there is nothing to recover", f"the role is {record.role}", "ask a moved instance")
-        self._settings.database.chmod(0o644)
-        # A lineage of its own: should the successor come back, neither passes for the other.
-        lineage = f"{record.lineage[:8]}r{record.epoch}"
-        instance.write_record(role=Role.OWNER, successor=None, lineage=lineage, epoch=record.epoch + 1)
-        instance.enter(State.CLOSED)
-        instance.open()
+        if record.role is Role.FRESH:
+            await self._recover_snapshot()
+        elif record.role is Role.MOVED or (
+            record.role is Role.OWNER and record.served and instance.state is State.STARTING
+        ):
+            if record.role is Role.MOVED and self._settings.database.exists():
+                database.thaw(self._settings.database)
+            # A lineage of its own: should the other come back, neither passes for the other.
+            lineage = secrets.token_hex(8)
+            instance.write_record(role=Role.OWNER, successor=None, lineage=lineage, epoch=record.epoch + 1)
+            instance.failed = None
+            instance.enter(State.CLOSED)
+            instance.open()
+        else:
+            raise Problem(
+                "there is nothing to recover",
+                f"the role is {record.role}, the state {instance.state}",
+                "ask one that has moved, or one that waits for an owner",
+            )
         self._owner.say("recovered", epoch=instance.record.epoch)
         return Reply(instance.status())
+
+    async def _recover_snapshot(self) -> None:
+        """Begin with the newest snapshot, though the instance that has the content did not save it."""
+        self._begin()
+        assert self._course is not None
+        assert self._course_task is not None
+        self._course.forsaken = True
+        await asyncio.wait([self._course_task], timeout=self._deadlines.reply)
+        if self._instance.failed is not None:
+            raise self._instance.failed
+        if self._instance.record.role is not Role.OWNER:
+            raise Problem(
+                "it has not begun yet", "somebody else may have the content", "see: gate events", final=False
+            )
 
     # The end
 
     async def _end(self) -> None:
         instance = self._instance
         instance.terminating = True
+        asked = time.monotonic()
         self._owner.say("terminating", role=instance.record.role)
-        await self._end_course()
+        last = asked + self._deadlines.termination
+        await self._end_course(last)
         if instance.record.role is Role.OWNER and instance.record.served:
-            await self._end_owner()
+            await self._end_owner(last)
         if instance.record.role is Role.MOVED:
-            await self._end_moved()
+            await self._end_moved(asked + self._deadlines.grace)
 
-    async def _end_course(self) -> None:
+    async def _end_course(self, last: float) -> None:
         """A terminating instance takes no database; but if it may have it already, it finds out."""
         task = self._course_task
         if task is None or task.done():
             return
-        deadline = time.monotonic() + self._deadlines.termination
-        while self._course and self._course.completing and time.monotonic() < deadline:  # noqa: ASYNC110
+        while self._course and self._course.completing and time.monotonic() < last:  # noqa: ASYNC110
             await asyncio.sleep(self._deadlines.poll)
         if self._instance.record.role is not Role.OWNER:
             task.cancel()
-        await asyncio.wait([task], timeout=self._deadlines.reply)
+        left = max(last - time.monotonic(), 0)
+        await asyncio.wait([task], timeout=min(left, self._deadlines.reply))
 
-    async def _end_owner(self) -> None:
+    async def _end_owner(self, last: float) -> None:
         """Hand over to whoever is there; alone, save a snapshot."""
         instance = self._instance
         if not self._retired:
-            await self._wait_for_successor()
+            await self._wait_for_successor(last)
         if instance.record.role is not Role.OWNER:
             return
         refuse_new(instance.listener)
-        drained = await instance.close(self._deadlines.reply)
+        drained = await instance.close(self._deadlines.finish)
         if not drained:
             self._owner.say("cut", requests=instance.servers.unfinished())
             instance.servers.kill()
         instance.enter(State.ENDING)
-        if self._settings.snapshots is not None and self._settings.database.exists():
-            saved = await in_thread(snapshot.save, self._settings, instance.record)
-            instance.journal.write("content", "snapshot", file=saved["file"], bytes=saved["bytes"])
+        if self._settings.snapshots is not None:
+            await self._save_last()
 
-    async def _wait_for_successor(self) -> None:
+    async def _save_last(self) -> None:
+        """All of the content, as nobody writes to it any more."""
+        instance = self._instance
+        if not self._settings.database.exists():
+            instance.sign(saved=NOTHING)
+            return
+        try:
+            saved = await in_thread(snapshot.save, self._settings, instance.record, True)
+        except (Problem, OSError) as error:
+            # The mark still says that it is nowhere but here.
+            instance.journal.write("content", "unsaved", why=str(error))
+            return
+        instance.journal.write("content", "snapshot", file=saved["file"], bytes=saved["bytes"])
+        instance.sign(saved=saved["file"])
+
+    async def _wait_for_successor(self, last: float) -> None:
         """Serve on until somebody has the database, or nobody comes for it."""
         instance = self._instance
-        last = time.monotonic() + self._deadlines.termination
         alone = time.monotonic()
         asked: set[str] = set()
         while instance.record.role is Role.OWNER and time.monotonic() < last and not self._retired:
@@ -262,12 +306,15 @@ class Gate:
         asked: bool = await in_thread(work)
         return asked
 
-    async def _end_moved(self) -> None:
+    async def _end_moved(self, killed: float) -> None:
+        """Finish what is relayed, for as long as the engine lets us."""
         instance = self._instance
+        await asyncio.sleep(self._deadlines.endpoints)
         instance.enter(State.ENDING)
         self._owner.say("ending", relayed=instance.relay.relayed if instance.relay else 0)
         if instance.relay is not None:
             instance.relay.drain_and_close()
-            await instance.relay.finish(self._deadlines.reply)
+            left = killed - time.monotonic() - self._deadlines.linger - _EXIT
+            await instance.relay.finish(max(left, 0))
         # Names still list us; a refusing address is passed over at once, a removed one is not.
         await asyncio.sleep(self._deadlines.linger)

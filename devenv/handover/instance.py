@@ -11,13 +11,16 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from . import mark as marks
 from . import record as records
-from .discovery import Nobody, View, choose, look
+from .discovery import Nobody, Seen, View, choose, look
 from .journal import Journal
+from .mark import Mark
 from .problem import Problem
 from .record import FORMAT, Record, Role, Successor
 from .relay import Relay, waiting
@@ -55,6 +58,7 @@ class Instance:
         self.restored: dict[str, Any] | None = None
         self.failed: Problem | None = None
         self.held = 0
+        self._signed: Mark | None = None
         self.relay: Relay | None = None
         self.listener = _bind(settings.listen)
         self._listening = False
@@ -112,12 +116,35 @@ class Instance:
         return view
 
     async def find_owner(self) -> Address | None:
-        """Where to send requests if the one we handed to does not answer: only ever forward."""
+        """Where to send requests if the one we handed to does not answer: only ever forward.
+
+        Its address may be another one than it was: after the engine was restarted, even ours.
+        """
+        view = await self.look()
+        record = self.record
+        found = None
         with contextlib.suppress(Problem, Nobody):
-            seen = choose(await self.look(), self.record.uid)
-            if seen.status["epoch"] > self.record.epoch:
-                return seen.control[0], self.settings.listen[1]
-        return None
+            head = choose(view, record.uid)
+            if head.status["lineage"] == record.lineage and head.status["epoch"] > record.epoch:
+                found = head
+        if found is None and record.successor is not None:
+            # It has not opened yet, or relays itself.
+            found = next((seen for seen in view.peers if seen.uid == record.successor.uid), None)
+        if found is None:
+            return None
+        self._follow(found)
+        return found.control[0], self.settings.listen[1]
+
+    def _follow(self, seen: Seen) -> None:
+        """Write down where the one we relay to is now."""
+        host, port = seen.control
+        successor = self.record.successor
+        if self.record.role is Role.MOVED and successor is not None:
+            now = replace(
+                successor, uid=seen.uid, address=f"{host}:{self.settings.listen[1]}", control=f"{host}:{port}"
+            )
+            if now != successor:
+                self.write_record(successor=now)
 
     def enter(self, state: State) -> None:
         self.state, self.since = state, time.time()
@@ -128,10 +155,44 @@ class Instance:
         records.save(self.record_path, changed)
         self.record = changed
 
+    def sign(self, *, saved: str = "") -> None:
+        """Tell beside the snapshots that we have the content, or which snapshot has all of ours.
+
+        Where that cannot be written we serve all the same: it helps those who come later, and us not.
+        """
+        folder, record = self.settings.snapshots, self.record
+        if folder is None:
+            return
+        release, host = self.settings.release, socket.gethostname()
+        mark = Mark(record.uid, host, release, record.lineage, record.epoch, saved)
+        if mark == self._signed:
+            return
+        try:
+            if saved and (last := marks.load(folder)) is not None and last.uid != record.uid:
+                return  # another one has gone on, and what we have is not the content any more
+            marks.save(folder, mark)
+            self._signed = mark
+        except (OSError, Problem) as error:
+            self.journal.write("content", "unsigned", why=str(error))
+
+    def superseded(self) -> Problem | None:
+        """Another instance has served since we did: one that restored our last snapshot, or was told to."""
+        mark = None
+        with contextlib.suppress(Problem):  # we serve on, and write it anew
+            mark = marks.load(self.settings.snapshots)
+        if mark is None or not mark.supersedes(self.record):
+            return None
+        return Problem(
+            "another instance has gone on with the content",
+            f"{mark} has served since this one did",
+            f"if that one is right, remove this one; to serve what this one has: {_recover_here()}",
+        )
+
     def open(self) -> None:
         """Serve on the listening socket; those who waited there come first."""
         if not self.record.served:
             self.write_record(served=True)
+        self.sign()
         if self.relay is not None:
             self.relay.stop_accepting()
         self.listen()
@@ -160,11 +221,15 @@ class Instance:
             raise
         return await self.servers.drained(budget)
 
-    def relay_to(self, successor: Successor) -> None:
-        """Pass each connection on, those first that waited here."""
+    def relay_to(self, successor: Successor, *, sure: bool = True) -> None:
+        """Pass each connection on, those first that waited here.
+
+        Not `sure`: the address is of an earlier life, so the successor is looked for.
+        """
         if self.relay is None:
             self.relay = Relay(self.listener, self.settings.deadlines, self.find_owner)
-        self.relay.target = address(successor.address)
+        if sure:
+            self.relay.target = address(successor.address)
         self.listen()
         self._count_held()
         self.relay.start()
@@ -173,6 +238,22 @@ class Instance:
     def _count_held(self) -> None:
         if self.state is State.CLOSED:
             self.held += waiting(self.listener)
+
+
+def _recover_here() -> str:
+    """For whoever reads it on the machine of the engine."""
+    return f"devenv recover --from {socket.gethostname()} (by hand: gate recover, in it)"
+
+
+def missing(mark: Mark, newest: str, *, final: bool) -> Problem:
+    """A new instance finds nobody, though `mark` says who has the content."""
+    return Problem(
+        "the instance that has the content is not there",
+        f"{mark} owns it, did not save it at its end, and does not answer; {newest}",
+        f"start {mark.host} again; if it is gone for good, go on without what"
+        f" it wrote since: {_recover_here()}",
+        final=final,
+    )
 
 
 def address(text: str) -> Address:

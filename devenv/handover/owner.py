@@ -287,8 +287,12 @@ class Owner:
     async def _compute_fingerprint(self) -> Fields:
         command = ["nice", "-n", "10", sys.executable, "-m", "devenv.handover", "fingerprint"]
         # Not asyncio's: as PID 1 we collect our children ourselves.
-        process = self._instance.servers.own(subprocess.Popen(command, stdout=subprocess.PIPE))  # noqa: ASYNC220
-        output, _ = await in_thread(process.communicate)
+        process = self._instance.servers.own(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: ASYNC220
+        )
+        output, errors = await in_thread(process.communicate)
+        if process.returncode:
+            raise _told(errors)
         result: Fields = json.loads(output)
         return result
 
@@ -360,6 +364,16 @@ class Owner:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _told(errors: bytes) -> Problem:
+    """What `gate` says on stderr as it fails."""
+    try:
+        said = json.loads(errors.splitlines()[-1])
+        return Problem(said["error"], said["why"], said["next"])
+    except (ValueError, LookupError, TypeError):
+        why = errors.decode(errors="replace").strip()[-300:] or "it said nothing"
+        return Problem("there is no fingerprint", why, "ask with: gate fingerprint")
 
 
 def _ms(started: float) -> float:

@@ -54,6 +54,8 @@ class Record:
     """Incoming: the staging folder is complete and verified; what is left is to install it."""
     predecessor: str = ""
     """The control address of the owner that the token was, or is, used with."""
+    predecessor_uid: str = ""
+    """Who that is: addresses change hands when an engine starts anew."""
     served: bool = False
     """Owner: somebody may have read from it or written to it."""
     successor: Successor | None = None

@@ -10,7 +10,8 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from .deadlines import Deadlines
 from .settings import Address
@@ -24,15 +25,16 @@ _LOOK = 0.005
 _HANDSHAKE = 0.0001
 """From a SYN to its connection in the backlog, on one machine or between two."""
 
-FindOwner = Callable[[], Awaitable[Address | None]]
+FindOwner = Callable[[], Coroutine[Any, Any, Address | None]]
 
 
 class Relay:
     def __init__(self, listener: socket.socket, deadlines: Deadlines, find: FindOwner) -> None:
-        self.target: Address = ("", 0)
-        """Where the owner is; may change at any time."""
+        self.target: Address | None = None
+        """Where the owner is; may change at any time. None: it has to be found."""
         self.relayed = 0
         self._find = find
+        self._search: asyncio.Task[Address | None] | None = None
         self._listener = listener
         self._deadlines = deadlines
         self._connections: set[asyncio.Task[None]] = set()
@@ -93,31 +95,53 @@ class Relay:
 
     async def _relay(self, near: socket.socket) -> None:
         with near:
-            far = await self._connect()
+            far = await self._connect(near.getsockname())
             if far is None:
                 return
             with far, contextlib.suppress(OSError):
-                await asyncio.gather(self._pump(near, far), self._pump(far, near))
+                # Both have ended before a socket is closed: the loop would go on to wait for a number
+                # that is the next connection's by then, which would never wake.
+                try:
+                    async with asyncio.TaskGroup() as both:
+                        both.create_task(self._pump(near, far))
+                        both.create_task(self._pump(far, near))
+                except* OSError:
+                    pass  # one side is gone; so is the connection
 
-    async def _connect(self) -> socket.socket | None:
+    async def _connect(self, own: Address) -> socket.socket | None:
         deadline = self._loop.time() + self._deadlines.relay
         refused = 0
         while self._loop.time() < deadline:
+            target = self.target
+            if target is None or target == own:
+                # Relayed to ourselves, a connection would go round without end.
+                if not await self._search_owner() or self.target == own:
+                    await asyncio.sleep(self._deadlines.poll)
+                continue
             far = socket.socket()
             far.setblocking(False)
             far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 async with asyncio.timeout(self._deadlines.connect):
-                    await self._loop.sock_connect(far, self.target)
+                    await self._loop.sock_connect(far, target)
                 return far
             except OSError:  # TimeoutError is one
                 far.close()
             refused += 1
             # At first it is just not open yet. Later it may have moved on, or be gone.
-            if refused % 100 == 0 and (found := await self._find()):
-                self.target = found
+            if refused % 100 == 0:
+                await self._search_owner()
             await asyncio.sleep(_LOOK)
         return None
+
+    async def _search_owner(self) -> bool:
+        """One search at a time, however many connections wait for it."""
+        if self._search is None or self._search.done():
+            self._search = self._loop.create_task(self._find())
+        found = await asyncio.shield(self._search)
+        if found is not None:
+            self.target = found
+        return found is not None
 
     async def _pump(self, source: socket.socket, target: socket.socket) -> None:
         try:

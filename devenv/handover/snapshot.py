@@ -1,7 +1,8 @@
 """A snapshot: one tar file with the database, the travelling folders, and what they are.
 
-``snapshot.json`` {format, lineage, epoch, release, time, sha256, bytes, fingerprint},
-``database.sqlite`` and ``travel.tar``.
+``snapshot.json`` {format, lineage, epoch, release, time, sha256, bytes, damage, fingerprint},
+``database.sqlite`` and ``travel.tar``. A damaged database is saved as it is: then ``damage`` says
+what is wrong with it, and ``fingerprint`` is null if not all of it can be read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import database, travel
+from . import mark as marks
 from .fingerprint import fingerprint
 from .problem import Problem
 from .record import FORMAT, Record, Role, sync_folder
@@ -27,7 +29,6 @@ from .settings import Settings
 Description = dict[str, Any]
 KEPT = 10
 """So many snapshots stay in the volume."""
-_LINEAGE = "lineage"
 _NEEDED = {"lineage", "epoch", "time", "release", "sha256", "bytes"}
 
 
@@ -38,17 +39,34 @@ class Unusable(Problem):
 PassedOver = Callable[[Path, Problem], None]
 
 
-def write(settings: Settings, record: Record, into: IO[bytes]) -> Description:
-    """Write a snapshot of the current content to `into`. Takes room for a copy beside the database."""
+def write(settings: Settings, record: Record, into: IO[bytes], still: bool = False) -> Description:
+    """Write a snapshot of the current content to `into`. Takes room for a copy beside the database.
+
+    `still`: nobody writes any more, so also a database that SQLite cannot open can be copied.
+    """
     with tempfile.TemporaryDirectory(dir=settings.state) as name:
         scratch = Path(name)
         copy = scratch / "database.sqlite"
         database.need_space(scratch, settings.database.stat().st_size)
+        parts = ["snapshot.json", "database.sqlite", "travel.tar"]
         if record.role is Role.OWNER:
-            database.backup(settings.database, copy)
+            # First: SQLite may remove those of a file that it takes for none of its own.
+            sides = _side_files(settings.database, scratch) if still else []
+            try:
+                database.backup(settings.database, copy)
+            except Problem as problem:
+                if not (still and problem.final):
+                    raise
+                shutil.copyfile(settings.database, copy)
+                parts += sides
         else:
             shutil.copyfile(settings.database, copy)
         travel.pack(settings.travel, {}, scratch / "travel.tar")
+        damage, _ = database.check(copy)
+        try:
+            content = fingerprint(copy)
+        except Problem as problem:
+            content, damage = None, damage or [problem.why]
         description: Description = {
             "format": FORMAT,
             "lineage": record.lineage,
@@ -57,16 +75,28 @@ def write(settings: Settings, record: Record, into: IO[bytes]) -> Description:
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "sha256": database.sha256(copy),
             "bytes": copy.stat().st_size,
-            "fingerprint": fingerprint(copy),
+            "damage": damage,
+            "fingerprint": content,
         }
         (scratch / "snapshot.json").write_text(json.dumps(description))
         with tarfile.open(fileobj=into, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-            for part in ("snapshot.json", "database.sqlite", "travel.tar"):
+            for part in parts:
                 tar.add(scratch / part, arcname=part)
     return description
 
 
-def save(settings: Settings, record: Record) -> Description:
+def _side_files(path: Path, into: Path) -> list[str]:
+    """The names of their copies, which go along for whoever mends it: nothing restores them."""
+    names = []
+    for suffix in database.SIDE_FILES:
+        side = Path(f"{path}{suffix}")
+        if side.exists():
+            names.append(f"{side.name}.saved")
+            shutil.copyfile(side, into / names[-1])
+    return names
+
+
+def save(settings: Settings, record: Record, still: bool = False) -> Description:
     """Write a snapshot into the volume; on return it is on the disk. Adds its file's name."""
     folder = settings.snapshots
     if folder is None:
@@ -79,17 +109,12 @@ def save(settings: Settings, record: Record) -> Description:
     part = folder / f".part-{record.uid}-{secrets.token_hex(4)}"
     try:
         with part.open("xb") as file:
-            description = write(settings, record, file)
+            description = write(settings, record, file, still)
             file.flush()
             os.fsync(file.fileno())
         stamp = description["time"].replace("-", "").replace(":", "")
         path = folder / f"{stamp}-{record.epoch:04d}-{settings.release}.tar"
         part.rename(path)
-        with part.open("w") as lineage:
-            lineage.write(record.lineage)
-            lineage.flush()
-            os.fsync(lineage.fileno())
-        part.rename(folder / _LINEAGE)
         sync_folder(folder)
     finally:
         part.unlink(missing_ok=True)
@@ -100,7 +125,7 @@ def save(settings: Settings, record: Record) -> Description:
 
 
 def newest(folder: Path | None, passed_over: PassedOver | None = None) -> Path | None:
-    """The newest snapshot of the lineage that was saved last; those that are none are passed over."""
+    """The newest snapshot of the content that was served last; those that are none are passed over."""
     return next(iter(_newest_first(folder, passed_over or _nobody)), None)
 
 
@@ -133,14 +158,14 @@ def _newest_first(folder: Path | None, passed_over: PassedOver) -> list[Path]:
         except Unusable as problem:
             passed_over(path, problem)
             unusable = problem
-    lineage = folder / _LINEAGE
-    if lineage.exists():
-        wanted = lineage.read_text()
+    found = [path for path, _ in described]
+    if (last := marks.load(folder)) is not None:
         # By epoch first: the clock may have gone back.
-        of_it = [(said["epoch"], path.name, path) for path, said in described if said["lineage"] == wanted]
-        found = [path for *_, path in sorted(of_it, reverse=True)]
-    else:
-        found = [path for path, _ in described]
+        of_it = [
+            (said["epoch"], path.name, path) for path, said in described if said["lineage"] == last.lineage
+        ]
+        # Content that was recovered has a lineage of its own, and may not have been saved since.
+        found = [path for *_, path in sorted(of_it, reverse=True)] or found
     if not found and unusable is not None:
         raise unusable
     return found
@@ -190,7 +215,7 @@ def install(path: Path, staging: Path, into: Path, folders: tuple[Path, ...]) ->
         if hashlib.file_digest(file, "sha256").hexdigest() != description["sha256"]:
             raise _no_snapshot(path, "its database is not the one that was saved: the SHA-256 differs")
     damage, _ = database.check(copy)
-    if damage:
+    if damage and not description.get("damage"):
         raise _no_snapshot(path, f"its database is damaged: {'; '.join(damage)}")
     try:
         travel.unpack(archive, staging / "travel")

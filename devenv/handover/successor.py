@@ -6,6 +6,7 @@ Until the owner has answered `complete` it is the owner's, whatever happens here
 from __future__ import annotations
 
 import asyncio
+import calendar
 import contextlib
 import json
 import os
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from . import database, fcgi, snapshot, travel
+from . import mark as marks
 from .discovery import Nobody, Seen, choose, yields
-from .instance import Instance, State, address, in_thread
+from .instance import Instance, State, in_thread, missing
 from .problem import Problem
 from .record import Role, sync_folder
 from .servers import Server
@@ -41,6 +43,12 @@ class Course:
         self._staged = self._staging / "database.sqlite"
         self._travel = self._staging / "travel"
         self._owner = ""
+        self._giver = ""
+        """The uid of the one that the copy is of."""
+        self._missing: tuple[float, str] | None = None
+        """Since when (monotonic) nobody is found though somebody has signed, and what could be restored."""
+        self.forsaken = False
+        """A person says that whoever has signed is gone for good."""
         self.completing = False
         """`complete` was asked, and not answered: we may own the database, or not."""
 
@@ -61,6 +69,8 @@ class Course:
                 if self._instance.record.staged:
                     return await self._complete()
                 if self._instance.record.role is Role.OWNER:
+                    if self._instance.record.served and (problem := self._instance.superseded()):
+                        raise problem
                     return await self._keep_or_yield()
                 if taking_back is not None:
                     return await self._pull(taking_back)
@@ -72,9 +82,11 @@ class Course:
                     if self._instance.record.role is not Role.FRESH:
                         raise self._lost_owner() from None
                     if nobody >= LOOKS:
+                        await self._require_unsigned()
                         return await self._begin()
                 else:
                     nobody = 0
+                    self._missing = None
                     self._found(owner)
                     return await self._pull(owner.control)
             except Problem as problem:
@@ -105,10 +117,25 @@ class Course:
 
     # A first deployment
 
+    async def _require_unsigned(self) -> None:
+        """Raise a `Problem` if somebody has content that is nowhere else: it was killed, and comes back."""
+        if self.forsaken:
+            return
+        mark = marks.load(self._settings.snapshots)
+        if mark is None or mark.saved:
+            return
+        if self._missing is None:
+            self._missing = time.monotonic(), await in_thread(_newest_in_words, self._settings.snapshots)
+        since, newest = self._missing
+        raise missing(mark, newest, final=time.monotonic() - since > self._deadlines.absent)
+
     async def _begin(self) -> None:
         """Nobody has a database: begin with the one on disk, a snapshot's, or the seed."""
         settings, instance = self._settings, self._instance
         settings.database.parent.mkdir(parents=True, exist_ok=True)
+        for folder in settings.travel:
+            # A volume hides those of the image.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         begins: Fields = {"lineage": secrets.token_hex(8), "epoch": 1}
         if settings.database.exists():
             self._say_content("initialised", source="the database on disk")
@@ -117,6 +144,9 @@ class Course:
         elif (found := await in_thread(snapshot.restore_newest, settings, self._passed_over)) is not None:
             newest, described = found
             begins |= {"lineage": described["lineage"], "epoch": described["epoch"] + 1}
+            if self.forsaken:
+                # Should the one that is gone come back, neither passes for the other.
+                begins["lineage"] = secrets.token_hex(8)
             instance.restored = {"file": newest.name, "time": described["time"]}
             self._say_content("restored", **instance.restored)
         else:
@@ -166,7 +196,7 @@ class Course:
                 await self._claim(peer)
                 async with self._renewing(owner):
                     sha256 = await self._fetch(peer, hashes)
-                instance.write_record(staged=True, sha256=sha256)
+                instance.write_record(staged=True, sha256=sha256, predecessor_uid=self._giver)
                 self.say("verified", sha256=sha256)
                 await self._complete(peer)
             except Unreachable as error:
@@ -190,6 +220,7 @@ class Course:
         self._staging.mkdir(parents=True)
         token = self._instance.record.token
         status, _ = await in_thread(peer.call, "status")
+        self._giver = status["uid"]
         await in_thread(database.need_space, self._staging, status["size"])
         travel.require_place(self._staging, self._settings.travel)
         answer = await in_thread(peer.fetch, "copy", {"token": token}, self._staged)
@@ -310,7 +341,7 @@ class Course:
 
     async def _complete(self, peer: Peer | None = None) -> None:
         """Everything is here and on the disk: install it, and ask to own it until there is an answer."""
-        instance, record = self._instance, self._instance.record
+        instance = self._instance
         # After a restart it may have been asked before: then it is the owner alone who can say no.
         first = peer is not None
         try:
@@ -328,7 +359,7 @@ class Course:
             raise Problem("this instance is ending", "it takes no database any more", "", final=True)
         self.completing = True
         try:
-            answer = await self._ask_complete(peer)
+            answer, owner = await self._ask_complete(peer)
         except Refused as refused:
             instance.write_record(staged=False)
             raise refused.as_problem() from refused
@@ -341,12 +372,13 @@ class Course:
             served=True,
             staged=False,
             token="",
+            predecessor=f"{owner[0]}:{owner[1]}",
             successor=None,
         )
         self.say("completed", epoch=instance.record.epoch)
         self._open()
         shutil.rmtree(self._staging, ignore_errors=True)
-        await self._prove(address(record.predecessor))
+        await self._prove(owner)
 
     def _install(self) -> None:
         settings = self._settings
@@ -355,24 +387,44 @@ class Course:
         travel.install(self._travel, settings.travel)
         sync_folder(settings.database.parent)
 
-    async def _ask_complete(self, peer: Peer | None) -> Fields:
+    async def _ask_complete(self, peer: Peer | None) -> tuple[Fields, Address]:
+        """The owner's answer, and where it is. `Refused` is raised by its own word alone."""
         record = self._instance.record
         fields = {"token": record.token, "sha256": record.sha256}
-        asked = 0
-        peer = peer or self._instance.peer(address(record.predecessor))
+        told = False
         while True:
             try:
+                peer = peer or await self._find_giver()
                 answer, _ = await in_thread(peer.call, "complete", fields)
                 peer.close()
-                return dict(answer)
+                return answer, peer.address
             except Unreachable as error:
-                asked += 1
-                if asked == 1:
+                peer = None
+                if not told:
+                    told = True
                     self.say("waiting", error="the owner has not answered", why=str(error))
             except Problem as problem:
+                peer = None
                 if problem.final:
                     self._instance.failed = problem
             await asyncio.sleep(self._deadlines.poll)
+
+    async def _find_giver(self) -> Peer:
+        """A connection to the one whose database is staged here, wherever that is by now.
+
+        Addresses change hands when the engine is started anew: a stranger at the old one would
+        refuse, and then nobody would own what only we have.
+        """
+        uid = self._instance.record.predecessor_uid
+        for seen in (await self._instance.look()).peers:
+            if seen.uid == uid:
+                peer = self._instance.peer(seen.control)
+                # By the connection itself: an address can have changed hands since the look.
+                status, _ = await in_thread(peer.call, "status")
+                if status["uid"] == uid:
+                    return peer
+                peer.close()
+        raise Unreachable(f"{uid[:8]} is not found under {', '.join(self._settings.peers)}")
 
     def _open(self) -> None:
         instance = self._instance
@@ -408,7 +460,7 @@ class Course:
         instance, record = self._instance, self._instance.record
         if record.role is Role.INCOMING and record.successor is not None and not record.staged:
             instance.write_record(role=Role.MOVED, token="")
-            instance.relay_to(record.successor)
+            instance.relay_to(record.successor, sure=False)
 
     @contextlib.asynccontextmanager
     async def _renewing(self, owner: Address) -> AsyncIterator[None]:
@@ -429,6 +481,18 @@ class Course:
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+def _newest_in_words(folder: Path | None) -> str:
+    try:
+        newest = snapshot.newest(folder)
+    except Problem as problem:
+        return f"{problem.error} ({problem.why})"
+    if newest is None:
+        return "there is no snapshot of it"
+    saved = snapshot.describe(newest)["time"]
+    hours = (time.time() - calendar.timegm(time.strptime(saved, "%Y-%m-%dT%H:%M:%SZ"))) / 3600
+    return f"the newest snapshot is of {saved}, {hours:.1f} hours ago"
 
 
 def _sync(path: Path) -> None:

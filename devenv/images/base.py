@@ -21,7 +21,7 @@ async def ensure(image: str, context: Path, emit: Emit) -> bool:
     if await docker.inspect_images([image]):
         return False
     try:
-        await docker.call("buildx", "imagetools", "inspect", "--raw", image, timeout=ANSWER)
+        await docker.ask_registry(image, ANSWER)
     except CommandFailed as silence:
         await _make(image, context, emit, silence)
         return True

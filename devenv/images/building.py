@@ -7,7 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from devenv.errors import CommandFailed, ConfigError, DevenvError
-from devenv.images import base, inputs
+from devenv.images import base, inputs, node
 from devenv.images.progress import Progress
 from devenv.model.events import BuildStage, Emit
 from devenv.model.stack import Stack
@@ -25,6 +25,12 @@ class BuiltImages:
 
     async def ensure_base(self, emit: Emit) -> bool:
         return await base.ensure(self._stack.images.base, self._context, emit)
+
+    async def ensure_node(self, emit: Emit) -> bool:
+        return await node.ensure(self._stack.images.node, self._context, emit)
+
+    async def ensure_programs(self, emit: Emit) -> bool:
+        return await node.ensure_programs(self._context, emit)
 
     async def current(self, service: str, release: str) -> bool:
         """Whether the image is here, made of what the working tree holds now."""
@@ -94,7 +100,12 @@ class BuiltImages:
         lines = [line for line in said.splitlines() if line.strip()]
         return DevenvError(
             f"the image {self._stack.image(service, release)} cannot be built",
-            f"{stage}: {progress.error}" if stage else (lines[-1] if lines else error.why),
+            f"{' '.join(stage.split())}: {_result(progress.error)}" if stage else (lines or [error.why])[-1],
             f"mend it and build again: devenv build --release {release}; the whole log: {path}",
             "\n".join(lines),
         )
+
+
+def _result(error: str) -> str:
+    """BuildKit names the whole command once more before it tells the exit code."""
+    return error.rpartition("did not complete successfully: ")[2] or error

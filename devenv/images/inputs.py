@@ -34,6 +34,13 @@ def digest(service: str, context: Path, app: Path | None, arguments: Mapping[str
     return total.hexdigest()
 
 
+def programs(context: Path, machine: str) -> str:
+    """Over the sources of a node's programs, and the machine that they are compiled for."""
+    total = hashlib.sha256(machine.encode())
+    _add(total, "node", _files(context / "docker" / "node" / "programs"))
+    return total.hexdigest()
+
+
 def _add(total: hashlib._Hash, name: str, files: Iterable[tuple[str, Path]]) -> None:
     for relative, path in files:
         mode = path.lstat().st_mode

@@ -88,6 +88,15 @@ class InstancesSeen(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineLost(Fact):
+    """Whoever watches the stack gets no answer; it is asked again."""
+
+    what: str
+    why: str
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseReached(Fact):
     """A phase of the hand-over, `ms` after the new instance was started."""
 
@@ -161,6 +170,7 @@ Event = (
     | CommandEnded
     | BuildStage
     | InstancesSeen
+    | EngineLost
     | PhaseReached
     | ProbeCounted
     | LogLine
@@ -172,6 +182,12 @@ Event = (
     | ActionEnded
 )
 Emit = Callable[[Event], None]
+Note = Callable[[str], None]
+"""Takes a few words on what is at work; empty ones: there is nothing more to say."""
+
+
+def unnoted(text: str) -> None:
+    """A Note that nobody reads."""
 
 
 def event_name(kind: type[Fact]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 
@@ -28,9 +29,38 @@ class Gate:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Gate:
-        """Unknown keys are those of a newer release, and are passed over."""
+        """Unknown keys are those of a newer release, and are passed over. A ValueError: it is none."""
+        if not isinstance(raw, Mapping):
+            raise ValueError(f"{raw!r} instead of what a gate answers")
         known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
+        if missing := _ALWAYS - known.keys():
+            raise ValueError(f"{sorted(missing)[0]} is missing")
+        for name, value in known.items():
+            if not isinstance(value, _KINDS[name]):
+                raise ValueError(f"{name} is {value!r}")
+        if known.get("failed") is not None and not known["failed"].keys() >= _PROBLEM:
+            raise ValueError(f"failed is {known['failed']!r}")
         return cls(**known)
+
+
+_ALWAYS = {"uid", "release", "role", "epoch", "lineage", "state", "ready"}
+_PROBLEM = {"error", "why", "next"}
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "uid": str,
+    "release": str,
+    "role": str,
+    "epoch": int,
+    "lineage": (str, NoneType),
+    "state": str,
+    "ready": bool,
+    "terminating": bool,
+    "held": int,
+    "relayed": int,
+    "since": (int, float, NoneType),
+    "restored": (Mapping, NoneType),
+    "successor": (Mapping, NoneType),
+    "failed": (Mapping, NoneType),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +79,10 @@ class Instance:
     port: int | None = None
     """On this machine, where it publishes one."""
     gate: Gate | None = None
+    leaving: bool = False
+    """Its engine ends and removes it already."""
+    restarts: int = 0
+    """In Kubernetes: how often its container was started again, each time with a log of its own."""
 
     @property
     def running(self) -> bool:

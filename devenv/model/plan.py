@@ -43,18 +43,25 @@ def order(steps: Iterable[Step]) -> list[Step]:
     return ordered
 
 
-def up() -> Plan:
-    """Images are built side by side while what is left of an earlier run is looked at."""
+def up(*, cluster: bool = False) -> Plan:
+    """Images are built side by side while what is left of an earlier run is looked at, and a cluster of our
+    own is made.
+    """
+    place = (
+        Step("node", "node image", after=("engine",)),
+        Step("cluster", "kind cluster", after=("node",)),
+    )
     return Plan(
         "up",
         (
             Step("engine", "container engine answers"),
+            *(place if cluster else ()),
             Step("settings", "settings and secrets", after=("engine",)),
             Step("base", "base image", after=("engine",)),
             Step("build httpd", "image httpd", after=("base", "settings")),
             Step("build php-fpm", "image php-fpm", after=("base", "settings")),
             Step("httpd", "httpd on its port", after=("settings", "build httpd", "build php-fpm")),
-            Step("start", "containers", after=("httpd",)),
+            Step("start", "containers", after=("httpd", "cluster") if cluster else ("httpd",)),
         ),
     )
 
@@ -67,6 +74,14 @@ def build(release: str) -> Plan:
             Step("build httpd", f"image httpd:{release}", after=("base",)),
             Step("build php-fpm", f"image php-fpm:{release}", after=("base",)),
         ),
+    )
+
+
+def node_image() -> Plan:
+    """One after the other: both can come of the same long compilation."""
+    return Plan(
+        "node-image build",
+        (Step("node", "node image"), Step("programs", "kind and kubectl", after=("node",))),
     )
 
 
@@ -86,7 +101,8 @@ def upgrade(release: str) -> Plan:
     )
 
 
-def down() -> Plan:
+def down(*, cluster: bool = False) -> Plan:
+    place = (Step("cluster", "kind cluster removed", after=("remove",)),)
     return Plan(
         "down",
         (
@@ -95,6 +111,7 @@ def down() -> Plan:
             Step("stop", "containers stopped, content saved", after=("retire",)),
             Step("snapshot", "snapshot kept", after=("stop",)),
             Step("remove", "containers and network removed", after=("snapshot",)),
+            *(place if cluster else ()),
         ),
     )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+MOST_WRITERS = 256
 
 
 class Form(BaseModel):
@@ -65,7 +67,6 @@ class ProbeReport:
     """Nonces that are there more than once."""
     uncounted: str | None = None
     """Why the writes could not be counted."""
-    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def acknowledged(self) -> list[Sample]:

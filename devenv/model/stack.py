@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from devenv.errors import ConfigError
+from devenv.model import toml
 from devenv.model.probe import ProbeConfig
 
 FILE_NAME = "devenv.toml"
 
-Release = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
+RELEASE = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
+"""A release is the tag of its images."""
+Release = Annotated[str, Field(pattern=RELEASE.pattern)]
+BackendName = Literal["compose", "kind"]
+"""Where a stack runs."""
 
 
 class _Section(BaseModel):
@@ -25,7 +27,7 @@ class _Section(BaseModel):
 class StackSection(_Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")] = "devenv"
     """Of the compose project; containers, networks and volumes carry it."""
-    backend: Literal["compose"] = "compose"
+    backend: BackendName = "compose"
     """Where the stack runs."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """On 127.0.0.1, where the site answers."""
@@ -49,12 +51,30 @@ class AppSection(_Section):
 class ImagesSection(_Section):
     base: str = "debian:bookworm-slim"
     """Pulled from its registry; without one, made by mmdebstrap on Debian."""
+    node: str = "kindest/node:v1.34.4"
+    """Of a kind cluster. Pulled from its registry; without one, made with Go and Debian's packages."""
+
+
+class KindSection(_Section):
+    workers: Annotated[int, Field(ge=0, le=9)] = 0
+    """Nodes beside the control plane. What a cluster was made with it keeps."""
+
+
+class PodSection(_Section):
+    """What a pod of php-fpm gets in Kubernetes. A second one would have a database of its own."""
+
+    cpu: Annotated[str, Field(pattern=r"^\d+(\.\d+|m)?$")] = "100m"
+    """That is kept free for it, in Kubernetes' words; it may use more."""
+    memory: Annotated[str, Field(pattern=r"^\d+([KMGT]i?)?$")] = "512Mi"
+    """That it has, and not more."""
 
 
 class Stack(_Section):
     stack: StackSection = StackSection()
     app: AppSection = AppSection()
     images: ImagesSection = ImagesSection()
+    kind: KindSection = KindSection()
+    pod: PodSection = PodSection()
     probe: ProbeConfig = ProbeConfig()
 
     @property
@@ -64,6 +84,10 @@ class Stack(_Section):
 
     def image(self, service: str, release: str) -> str:
         return f"{self.image_prefix}{service}:{release}"
+
+    def on(self, backend: BackendName) -> Stack:
+        """The same stack on that backend."""
+        return self.model_copy(update={"stack": self.stack.model_copy(update={"backend": backend})})
 
     @property
     def url(self) -> str:
@@ -80,78 +104,13 @@ def find(start: Path) -> Path | None:
 
 def load(path: Path | None) -> Stack:
     """Read devenv.toml; None gives the defaults. A ConfigError says where and what is wrong."""
-    if path is None:
-        return Stack()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read", str(error), "mend the file, or remove it") from error
-    return parse(text, str(path))
+    return Stack() if path is None else toml.load(Stack, path)
 
 
 def parse(text: str, name: str = FILE_NAME) -> Stack:
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name} is not TOML", str(error), "mend that line") from error
-    try:
-        return Stack.model_validate(raw)
-    except ValidationError as error:
-        problems = [_explain(problem, text) for problem in error.errors(include_url=False)]
-        raise ConfigError(
-            f"{name} is wrong",
-            "; ".join(problem for problem, _ in problems),
-            problems[0][1] or "mend the value; `devenv config schema` lists every key",
-        ) from error
+    return toml.parse(Stack, text, name)
 
 
 def schema() -> dict[str, Any]:
     """The JSON schema of devenv.toml, for editors."""
     return Stack.model_json_schema() | {"title": FILE_NAME}
-
-
-def _explain(problem: Any, text: str) -> tuple[str, str]:
-    """One problem in words, and the next step where it is known."""
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
-    where = f"line {line}: {key}" if (line := _line_of(location, text)) else key
-    if problem["type"] != "extra_forbidden":
-        return f"{where}: {problem['msg'][:1].lower()}{problem['msg'][1:]}", ""
-    known = _keys_at(location[:-1])
-    near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-    if not near:
-        return f"{where} is not a known key", f"known here: {', '.join(known)}"
-    nearest = ".".join([*location[:-1], near[0]])
-    return f"{where} is not a known key; the nearest is {nearest}", f"write {near[0]}, or remove the key"
-
-
-def _keys_at(location: list[str]) -> list[str]:
-    model: type[BaseModel] = Stack
-    for part in location:
-        if part not in model.model_fields:
-            return []
-        annotation = model.model_fields[part].annotation
-        # An optional section is a union of it with None.
-        sections = [
-            kind
-            for kind in (*get_args(annotation), annotation)
-            if isinstance(kind, type) and issubclass(kind, BaseModel)
-        ]
-        if not sections:
-            return []
-        model = sections[0]
-    return list(model.model_fields)
-
-
-def _line_of(location: list[str], text: str) -> int | None:
-    """The line that sets the key. TOML readers keep no positions, so this looks for it as a person would."""
-    section, key = location[:-1], location[-1]
-    current: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
-            current = [part.strip(" \"'") for part in header[1].split(".")]
-            if current == location:
-                return number
-        elif current == section and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
-            return number
-    return None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from devenv.model.instance import Instance
+
+ByHand = Callable[[Literal["restart", "stop", "snapshot"], Instance], str]
+"""The command with which a person does this to an instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class Standing:
     discard: tuple[Instance, ...] = ()
     """Came beside an owner and never got the content: stop and remove them."""
     unknown: tuple[Instance, ...] = ()
-    """Run, but their gate does not answer."""
+    """Run, but their gate does not answer; or it answers, and is about to hand over."""
     problem: str = ""
     """Why nothing may be touched."""
     next_step: str = ""
@@ -34,8 +38,15 @@ class Standing:
         return not self.problem and not any(others)
 
 
-def standing(instances: Sequence[Instance]) -> Standing:
+def standing(instances: Sequence[Instance], by_hand: ByHand) -> Standing:
     """Judge all php-fpm instances of a stack. The owner of the highest epoch stays; in doubt nothing goes."""
+
+    def save(some: Sequence[Instance]) -> str:
+        commands = " and ".join(f"{by_hand('snapshot', one)} > {one.name}.tar" for one in some)
+        return f"save their content: {commands}"
+
+    # One that its engine removes already is no business of ours, once the content is not its own any more.
+    instances = [one for one in instances if not one.leaving or one.owner]
     unknown = tuple(instance for instance in instances if instance.gate is None and instance.running)
     # A container that never ran has no record and no content.
     blank = [instance for instance in instances if instance.gate is None and not instance.running]
@@ -50,16 +61,19 @@ def standing(instances: Sequence[Instance]) -> Standing:
         return Standing(
             unknown=unknown,
             problem=f"{_names([one for one, _ in owners])} own databases of different origin",
-            next_step=f"{_SAVE}, then remove the one you do not want",
+            next_step=f"{save([one for one, _ in owners])}; then remove the one you do not want",
         )
     if len(owners) > 1 and owners[0][1].epoch == owners[1][1].epoch:
         return Standing(
             unknown=unknown,
             problem=f"{_names([one for one, _ in owners])} own the same epoch of one database",
-            next_step=f"{_SAVE} and report this: it is a bug",
+            next_step=f"{save([one for one, _ in owners])}; and report this: it is a bug",
         )
     if owners:
         owner, gate = owners[0]
+        if owner.leaving:
+            # Its engine has made, or will make, another one that takes the content over: hands off both.
+            return Standing(owner=owner, unknown=(owner, *unknown))
         later = [one for one, other in known if other.lineage == gate.lineage and other.epoch > gate.epoch]
         if later:
             return Standing(
@@ -72,28 +86,32 @@ def standing(instances: Sequence[Instance]) -> Standing:
             return Standing(
                 unknown=unknown,
                 problem=f"{_names(strangers)} handed on another database than the one {owner.name} owns",
-                next_step=f"{_SAVE}, then stop and remove the one you do not want",
+                next_step=f"{save([owner, *strangers])}; then stop and remove the one you do not want",
             )
         forks = tuple(one for one, _ in owners[1:])
         if forks and not owner.running:
             return Standing(
                 unknown=unknown,
                 problem=f"{owner.name} holds later content than {_names(forks)}, and does not run",
-                next_step=f"docker start {owner.name}, then devenv up: it stays, and the other is saved",
+                next_step=f"{by_hand('restart', owner)}; then devenv up: it stays, and the other is saved",
             )
         if not owner.running:
             return Standing(revive=owner, unknown=unknown)
         discard = (*arriving, *blank)
         return Standing(owner=owner, moved=tuple(moved), forks=forks, discard=discard, unknown=unknown)
+    if back := tuple(one for one in blank if one.state == "restarting"):
+        # Its engine starts it again. Until then the record of a pod cannot be read: it may own the content.
+        return Standing(unknown=(*unknown, *back))
     waiting = [one for one in arriving if one.running]
     if len(waiting) == 1:
         # Its predecessor, if there is one, keeps the content until this one has said that it opened.
         return Standing(resume=waiting[0], unknown=unknown)
     if len(waiting) > 1:
+        first, *others = waiting
         return Standing(
             unknown=unknown,
             problem=f"{_names(waiting)} all wait for the content, and nobody owns it",
-            next_step="see devenv logs; stop all but the oldest with docker stop",
+            next_step=f"stop all but {first.name}: {'; '.join(by_hand('stop', one) for one in others)}",
         )
     if moved:
         return Standing(
@@ -101,11 +119,9 @@ def standing(instances: Sequence[Instance]) -> Standing:
             problem=f"{_names(moved)} handed its content to an instance that is gone",
             next_step=_RECOVER,
         )
-    stopped = [*arriving, *blank]
-    return Standing(discard=tuple(stopped), unknown=unknown)
+    return Standing(discard=(*arriving, *blank), unknown=unknown)
 
 
-_SAVE = "save both (docker exec NAME gate snapshot -o - > FILE)"
 _RECOVER = "start the later owner again; if it is gone for good: devenv recover --from NAME"
 
 

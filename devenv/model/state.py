@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, Literal, assert_never
@@ -10,11 +10,16 @@ from typing import Any, Literal, assert_never
 from devenv.model import events as e
 from devenv.model.instance import Instance
 
+Health = Literal["unknown", "lost", "absent", "down", "starting", "serving"]
 StepState = Literal["waiting", "running", "done", "failed", "skipped", "cancelled"]
 
 KEPT_COMMANDS = 500
 KEPT_NOTICES = 100
 KEPT_PHASES = 500
+
+_COURSES = ("upgrade", "rollback", "probe")
+"""Actions that begin a hand-over or a count of their own; the others leave the last one to be read."""
+_NO_COURSE: dict[str, Any] = {"phases": (), "probe": None, "receipt": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +40,31 @@ class Command:
     started: float
     seconds: float | None = None
     code: int | None = None
+    """None: it still runs, or was ended by us."""
+    ended: bool = False
+
+    @property
+    def reads(self) -> bool:
+        return only_reads(self.argv)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     action: str = ""
     """What runs now, or ran last."""
+    since: float = 0.0
+    """When it began."""
+    seconds: float | None = None
+    """How long it took, once it has ended."""
     busy: bool = False
     exit_code: int | None = None
-    url: str = ""
     steps: Mapping[str, StepNow] = field(default_factory=dict)
     stages: Mapping[tuple[str, str], e.BuildStage] = field(default_factory=dict)
     instances: tuple[Instance, ...] = ()
     seen: bool = False
     """The engine was asked at least once."""
+    lost: e.EngineLost | None = None
+    """It does not answer any more."""
     phases: tuple[e.PhaseReached, ...] = ()
     commands: tuple[Command, ...] = ()
     notices: tuple[e.Notice, ...] = ()
@@ -56,6 +72,22 @@ class State:
     probe: Mapping[str, Any] | None = None
     receipt: e.ReceiptWritten | None = None
     failure: e.ActionFailed | None = None
+
+    @property
+    def health(self) -> Health:
+        """Of the site, as far as the engine and the gates have told."""
+        if self.lost:
+            return "lost"
+        if not self.seen:
+            return "unknown"
+        if not self.instances:
+            return "absent"
+        proxy = [one for one in self.instances if one.service == "httpd" and one.running]
+        owner = self.owner
+        if owner is None or not proxy:
+            return "starting" if self.busy else "down"
+        well = proxy[0].health == "healthy" and owner.gate is not None and owner.gate.ready
+        return "serving" if well else "starting"
 
     @property
     def owner(self) -> Instance | None:
@@ -71,11 +103,11 @@ def apply(state: State, event: e.Event) -> State:
     match event:
         case e.ActionStarted():
             return replace(
-                state, action=event.action, busy=True, exit_code=None, steps={}, stages={}, phases=(),
-                probe=None, receipt=None, failure=None,
+                state, action=event.action, since=event.time, seconds=None, busy=True, exit_code=None,
+                steps={}, stages={}, failure=None, **(_NO_COURSE if event.action in _COURSES else {}),
             )  # fmt: skip
         case e.ActionEnded():
-            return replace(state, busy=False, exit_code=event.exit_code, url=event.url or state.url)
+            return replace(state, busy=False, exit_code=event.exit_code, seconds=event.seconds)
         case e.ActionFailed():
             return replace(state, failure=event)
         case e.StepWaiting() | e.StepStarted() | e.StepNoted() | e.StepEnded():
@@ -85,7 +117,9 @@ def apply(state: State, event: e.Event) -> State:
         case e.CommandStarted() | e.CommandEnded():
             return replace(state, commands=_command(state.commands, event))
         case e.InstancesSeen():
-            return replace(state, instances=event.instances, seen=True)
+            return replace(state, instances=event.instances, seen=True, lost=None)
+        case e.EngineLost():
+            return replace(state, lost=event)
         case e.PhaseReached():
             return replace(state, phases=(*state.phases, event)[-KEPT_PHASES:])
         case e.ProbeCounted():
@@ -123,8 +157,37 @@ def _step(
 
 def _command(commands: tuple[Command, ...], event: e.CommandStarted | e.CommandEnded) -> tuple[Command, ...]:
     if isinstance(event, e.CommandStarted):
-        return (*commands, Command(event.run, event.argv, event.time))[-KEPT_COMMANDS:]
+        return _newest((*commands, Command(event.run, event.argv, event.time)))
     return tuple(
-        replace(one, seconds=event.seconds, code=event.code) if one.run == event.run else one
+        replace(one, seconds=event.seconds, code=event.code, ended=True) if one.run == event.run else one
         for one in commands
     )
+
+
+def _newest(commands: tuple[Command, ...]) -> tuple[Command, ...]:
+    """Those that only read go first: there are many, and they changed nothing."""
+    if len(commands) <= KEPT_COMMANDS:
+        return commands
+    oldest = next((one for one in commands if one.reads), commands[0])
+    return tuple(one for one in commands if one is not oldest)
+
+
+_READING = {"ps", "inspect", "version", "events", "logs", "info", "get", "wait"}
+_WHERE = {"--kubeconfig", "--context", "--namespace"}
+"""Options with a value that stand before kubectl's verb."""
+_ASKING = {"status", "events", "fingerprint"}
+
+
+def only_reads(argv: Sequence[str]) -> bool:
+    """Whether a command changes nothing, so that it is shown on request alone."""
+    rest = list(argv[1:])
+    while rest[:1] and rest[0] in _WHERE:
+        del rest[:2]
+    # docker's verb may stand behind a noun, kubectl's comes first.
+    words = rest[:1] if argv[1:2] and argv[1] in _WHERE else rest[:3]
+    verbs = {word for word in words if not word.startswith("-")}
+    if argv[1:2] == ("cp",) and argv[-1] == "-":
+        return True
+    if tuple(argv[1:]) == ("--version",) or "inspecti" in argv:
+        return True
+    return bool(verbs & _READING) or ("gate" in argv and bool(_ASKING & set(argv)))

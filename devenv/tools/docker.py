@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from devenv.errors import CommandFailed, NotFit
+from devenv.errors import CommandFailed, DevenvError, NotFit
 from devenv.model.instance import Instance
 from devenv.tools import process
 
@@ -23,7 +24,7 @@ ONEOFF_LABEL = "com.docker.compose.oneoff"
 
 _UNREACHABLE = re.compile(
     r"cannot connect to the docker daemon|is the docker daemon running|error during connect"
-    r"|dial unix .*: connect:|no such host|failed to connect to the docker api",
+    r"|dial unix .*: connect:|failed to connect to the docker api",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(r"permission denied while trying to connect", re.IGNORECASE)
@@ -47,6 +48,20 @@ def engine_errors() -> Iterator[None]:
                 "the container engine does not answer", error.why, "start it, or run: devenv doctor --fix"
             ) from error
         raise
+
+
+@contextmanager
+def readable(whose: str, next_step: str) -> Iterator[None]:
+    """Turns an answer that cannot be read into an error of whom it is from, which can be asked again."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, tarfile.TarError) as error:
+        raise DevenvError(
+            f"what {whose} says cannot be read", f"{type(error).__name__}: {error}", next_step
+        ) from error
+
+
+_OTHER_ENGINE = "see whether docker works by hand, and which version it is: docker version"
 
 
 async def call(*arguments: str, timeout: float = 60, check: bool = True) -> process.Completed:
@@ -80,8 +95,21 @@ async def containers(project: str) -> list[Instance]:
         return []
     # One that goes away between the two calls makes inspect fail, but it still prints the others.
     inspected = await call("container", "inspect", *ids, check=False)
-    found = [_instance(raw) for raw in json.loads(inspected.stdout or "[]") if not _one_off(raw)]
+    with readable("the container engine", _OTHER_ENGINE):
+        found = [_instance(raw) for raw in json.loads(inspected.stdout or "[]") if not _one_off(raw)]
     return sorted(found, key=lambda instance: instance.created)
+
+
+async def started(container: str) -> float:
+    """When a container was started the last time, by the engine's clock."""
+    said = await call("container", "inspect", "--format", "{{.State.StartedAt}}", container)
+    with readable("the container engine", _OTHER_ENGINE):
+        return _seconds(said.stdout.strip())
+
+
+async def ask_registry(image: str, timeout: float) -> None:
+    """Raise CommandFailed unless a registry knows the image. Its silence is none of the engine's."""
+    await process.run(["docker", "buildx", "imagetools", "inspect", "--raw", image], timeout=timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +121,14 @@ class Image:
 async def inspect_images(names: Sequence[str]) -> dict[str, Image]:
     """Those images that are here, by name."""
     found = await call("image", "inspect", "--format", "{{json .}}", *names, check=False)
-    images = [json.loads(line) for line in found.stdout.splitlines() if line.strip()]
-    return {
-        tag: Image(image["Id"], image["Config"].get("Labels") or {})
-        for image in images
-        for tag in image.get("RepoTags") or ()
-        if tag in names
-    }
+    with readable("the container engine", _OTHER_ENGINE):
+        images = [json.loads(line) for line in found.stdout.splitlines() if line.strip()]
+        return {
+            tag: Image(image["Id"], image["Config"].get("Labels") or {})
+            for image in images
+            for tag in image.get("RepoTags") or ()
+            if tag in names
+        }
 
 
 def _one_off(raw: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,16 @@ _runs = itertools.count(1)
 TAIL = 30
 """Lines of output kept for an error: enough for a cause, few enough to read."""
 _LONGEST_LINE = 1 << 20
+_CHUNK = 1 << 16
+_AHEAD = 16
+"""Batches of lines that wait for their reader, before the program has to."""
+_WITH_VALUE = {
+    *("-f", "-p", "--file", "--project-name", "--env-file", "--project-directory"),
+    *("--kubeconfig", "--context", "--namespace"),
+}
+"""Options before a verb that have a value."""
+_NOUNS = {"compose", "buildx", "image", "container", "volume", "network", "rollout"}
+"""Words after which the verb comes."""
 _SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
 """How a group is asked to end, and how long it may take to. Compose leaves orderly on SIGINT."""
 
@@ -93,6 +103,42 @@ async def run(
     return result
 
 
+async def batches(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> AsyncGenerator[list[Line], None]:
+    """Run a program and yield its lines as they come, as many at once as there are. Closing the
+    generator ends the program.
+
+    Wrap it in `contextlib.aclosing` wherever the loop may be left early.
+    """
+    tail: deque[str] = deque(maxlen=TAIL)
+    async with _Running(argv, cwd, env, None, None) as running:
+        read: asyncio.Queue[list[Line] | None] = asyncio.Queue(maxsize=_AHEAD)
+        readers = [
+            asyncio.create_task(_read(running.process.stdout, "stdout", read)),
+            asyncio.create_task(_read(running.process.stderr, "stderr", read)),
+        ]
+        try:
+            open_streams = len(readers)
+            while open_streams:
+                lines = await read.get()
+                if lines is None:
+                    open_streams -= 1
+                    continue
+                tail.extend(line.text for line in lines[-TAIL:])
+                yield lines
+            code = await running.process.wait()
+        finally:
+            for reader in readers:
+                reader.cancel()
+    if check and code != 0:
+        raise failure(argv, code, list(tail))
+
+
 async def stream(
     argv: Sequence[str],
     *,
@@ -100,32 +146,11 @@ async def stream(
     env: Mapping[str, str] | None = None,
     check: bool = True,
 ) -> AsyncGenerator[Line, None]:
-    """Run a program and yield its lines as they come. Closing the generator ends the program.
-
-    Wrap it in `contextlib.aclosing` wherever the loop may be left early.
-    """
-    tail: deque[str] = deque(maxlen=TAIL)
-    async with _Running(argv, cwd, env, None, None) as running:
-        lines: asyncio.Queue[Line | None] = asyncio.Queue(maxsize=1000)
-        readers = [
-            asyncio.create_task(_read(running.process.stdout, "stdout", lines)),
-            asyncio.create_task(_read(running.process.stderr, "stderr", lines)),
-        ]
-        try:
-            open_streams = len(readers)
-            while open_streams:
-                line = await lines.get()
-                if line is None:
-                    open_streams -= 1
-                    continue
-                tail.append(line.text)
+    """The same, a line at a time."""
+    async with aclosing(batches(argv, cwd=cwd, env=env, check=check)) as read:
+        async for lines in read:
+            for line in lines:
                 yield line
-            code = await running.process.wait()
-        finally:
-            for reader in readers:
-                reader.cancel()
-    if check and code != 0:
-        raise failure(argv, code, list(tail))
 
 
 def failure(argv: Sequence[str], code: int, output: Sequence[str]) -> CommandFailed:
@@ -147,36 +172,40 @@ def describe(argv: Sequence[str]) -> str:
     words = [Path(argv[0]).name]
     rest = iter(argv[1:])
     for word in rest:
-        if word in ("-f", "-p", "--file", "--project-name", "--env-file", "--project-directory"):
+        if word in _WITH_VALUE:
             next(rest, None)
         elif word.startswith("-"):
             continue
         else:
             words.append(word)
-            if word not in ("compose", "buildx", "image", "container", "volume", "network"):
+            if word not in _NOUNS:
                 break
     return " ".join(words)
 
 
 async def _read(
-    pipe: asyncio.StreamReader | None, name: Literal["stdout", "stderr"], into: asyncio.Queue[Line | None]
+    pipe: asyncio.StreamReader | None,
+    name: Literal["stdout", "stderr"],
+    into: asyncio.Queue[list[Line] | None],
 ) -> None:
     assert pipe is not None  # noqa: S101 - we asked for pipes
-    try:
-        while True:
-            try:
-                raw = await pipe.readuntil(b"\n")
-            except asyncio.IncompleteReadError as end:
-                raw = end.partial
-                if not raw:
-                    return
-            except asyncio.LimitOverrunError as overrun:
+    rest = b""
+    with suppress(ConnectionError):
+        while chunk := await pipe.read(_CHUNK):
+            *whole, rest = (rest + chunk).split(b"\n")
+            if len(rest) > _LONGEST_LINE:
                 # A line beyond all measure comes in pieces, rather than not at all.
-                raw = await pipe.readexactly(overrun.consumed)
-            await into.put(Line(name, raw.decode(errors="replace").rstrip("\r\n")))
-    finally:
-        with suppress(asyncio.QueueFull):
-            into.put_nowait(None)
+                whole.append(rest)
+                rest = b""
+            if whole:
+                await into.put([_line(name, raw) for raw in whole])
+    if rest:
+        await into.put([_line(name, rest)])
+    await into.put(None)
+
+
+def _line(name: Literal["stdout", "stderr"], raw: bytes) -> Line:
+    return Line(name, raw.decode(errors="replace").rstrip("\r"))
 
 
 class _Running:
@@ -204,17 +233,16 @@ class _Running:
         report = _observer.get()
         if report:
             report(CommandStarted(self.number, self.argv))
+        starting = asyncio.ensure_future(self._start())
         try:
-            self.process = await asyncio.create_subprocess_exec(
-                *self.argv,
-                cwd=self.cwd,
-                env={**os.environ, **self.env} if self.env else None,
-                stdin=self.stdin or asyncio.subprocess.DEVNULL,
-                stdout=self.stdout or asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-                limit=_LONGEST_LINE,
-            )
+            self.process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # asyncio ends the program alone that it was about to give us, not its group.
+            await asyncio.wait([starting])
+            if not starting.exception():
+                self.process = starting.result()
+                await self.__aexit__()
+            raise
         except FileNotFoundError as error:
             raise NotFit(
                 f"{self.argv[0]} is not there", "it is not installed, or not on PATH", "run: devenv doctor"
@@ -224,6 +252,18 @@ class _Running:
                 f"{self.argv[0]} cannot be started", str(error), "mend its permissions, or run: devenv doctor"
             ) from error
         return self
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self.argv,
+            cwd=self.cwd,
+            env={**os.environ, **self.env} if self.env else None,
+            stdin=self.stdin or asyncio.subprocess.DEVNULL,
+            stdout=self.stdout or asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=_CHUNK,
+        )
 
     async def __aexit__(self, *exception: object) -> None:
         ended_by_us = self.process.returncode is None
@@ -251,4 +291,14 @@ class _Running:
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self.process.wait()
+                    # A shell's children in the background ignore an interrupt that ends the shell itself.
+                    while self._group_is_there():  # noqa: ASYNC110 - nothing tells of it
+                        await asyncio.sleep(0.02)
                     return
+
+    def _group_is_there(self) -> bool:
+        try:
+            os.killpg(self.process.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True

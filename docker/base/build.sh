@@ -11,7 +11,9 @@ architecture=${2:-$(dpkg --print-architecture)}
 rootfs=$(mktemp)
 trap 'rm -f "$rootfs"' EXIT INT TERM
 # What nobody reads in a container is left out, as in the public slim image.
+# usr-is-merged: without it, usrmerge brings all of Perl along.
 mmdebstrap --quiet --variant=minbase --architectures="$architecture" --format=tar \
+    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include=usr-is-merged \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \

@@ -6,16 +6,27 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from devenv.backends.protocol import By
 from devenv.errors import DevenvError
-from devenv.model.events import LogLine
+from devenv.model.events import LogLine, Note, unnoted
 from devenv.model.instance import Gate, Instance
 
 Content = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A snapshot in the volume."""
+
+    name: str
+    content: Content
+    epoch: int = 1
+    lineage: str = "born"
 
 
 @dataclass
@@ -32,6 +43,8 @@ class Container:
     restored: dict[str, Any] | None = None
     failed: dict[str, Any] | None = None
     answers: bool = True
+    starting: int = 0
+    """So many more looks until its gate answers."""
     journal: list[dict[str, Any]] = field(default_factory=list)
     created: float = field(default_factory=time.time)
     retired: bool = False
@@ -45,20 +58,30 @@ class FakeBackend:
     def __init__(self) -> None:
         self.containers: list[Container] = []
         self.settings: dict[str, str] = {}
-        self.volume: list[tuple[str, Content]] = []
+        self.volume: list[Saved] = []
         self.built = {"v1", "v2"}
         self.calls: list[str] = []
         self.fail: dict[str, DevenvError] = {}
         """The error that a call ends with, by its name."""
         self.pause: dict[str, asyncio.Event] = {}
         """`start_beside` waits at a named phase until its event is set: `leased`, `completed`."""
+        self.lines: asyncio.Queue[list[LogLine]] = asyncio.Queue()
+        """What followers of the logs read."""
         self.reached = asyncio.Event()
         """Set when such a phase is reached."""
         self.port = 8080
         self.killed_before_hand_over = False
-        """The owner dies as a new instance comes, which then begins from the newest snapshot."""
+        """The owner dies as a new instance comes, which then begins from the newest snapshot, or anew."""
         self.corrupt = False
         """The copy on the way to a successor changes."""
+        self.looks_until_a_gate_answers = 0
+        """After an instance was started."""
+        self.handed_back = False
+        """The new instance is restarted as it opens: the old one takes its content back."""
+        self.unproved = False
+        """The old instance does not answer when the new one asks for its fingerprint."""
+        self.damage: list[str] = []
+        """What is wrong with the database."""
         self._numbers = itertools.count(1)
 
     def _called(self, name: str) -> None:
@@ -85,6 +108,17 @@ class FakeBackend:
     async def check(self) -> None:
         self._called("check")
 
+    async def provide(self) -> bool:
+        self._called("provide")
+        return False
+
+    async def remove_place(self) -> bool:
+        self._called("remove_place")
+        return False
+
+    def by_hand(self, verb: By, instance: Instance) -> str:
+        return f"{verb} {instance.name}"
+
     async def instances(self, *, ask_gates: bool = True) -> list[Instance]:
         self._called("instances")
         found = [self._instance(one) for one in self.containers]
@@ -108,6 +142,9 @@ class FakeBackend:
 
     async def gate(self, instance: Instance) -> Gate | None:
         one = self.of(instance)
+        if one.starting:
+            one.starting -= 1
+            return None
         return self._gate(one) if one.answers else None
 
     def releases(self) -> dict[str, str]:
@@ -121,7 +158,10 @@ class FakeBackend:
     async def images(self, release: str) -> dict[str, str]:
         return {name: f"sha256:{release}" for name in ("httpd", "php-fpm") if release in self.built}
 
-    async def start(self, *, replace: str | None = None) -> None:
+    async def bring(self, images: Sequence[str]) -> None:
+        """They are there."""
+
+    async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
         self._called(f"start {replace}" if replace else "start")
         for service in ("httpd", "php-fpm"):
             stopped = [one for one in self.containers if one.service == service and one.state != "running"]
@@ -133,17 +173,21 @@ class FakeBackend:
                     self._begin(made)
 
     def _begin(self, made: Container) -> None:
-        made.role, made.epoch = "owner", 1
+        made.role = "owner"
         if self.volume:
-            name, content = self.volume[-1]
-            made.lineage, made.content = "born", {table: list(rows) for table, rows in content.items()}
-            made.restored = {"file": name, "time": "2026-01-01T00:00:00Z"}
-            made.say("content", "restored", file=name)
+            saved = self.volume[-1]
+            made.lineage, made.epoch = saved.lineage, saved.epoch + 1
+            made.content = {table: list(rows) for table, rows in saved.content.items()}
+            made.restored = {"file": saved.name, "time": "2026-01-01T00:00:00Z"}
+            made.say("content", "restored", file=saved.name)
         else:
-            made.lineage, made.content = "born", {"post": ["first"]}
+            made.lineage, made.epoch, made.content = f"born as {made.id}", 1, {"post": ["first"]}
             made.say("content", "initialised")
+        made.say("successor", "opened", epoch=made.epoch)
 
-    async def start_beside(self, release: str, seen: Callable[[Instance], None]) -> None:
+    async def start_beside(
+        self, release: str, seen: Callable[[Instance], None], note: Note = unnoted
+    ) -> None:
         self._called("start_beside")
         if release not in self.built:
             raise DevenvError(f"there is no image php-fpm:{release}", "not found", "build it")
@@ -152,7 +196,7 @@ class FakeBackend:
         seen(self._instance(made))
         made.say("successor", "discover")
         if old is not None and self.killed_before_hand_over:
-            old.state, old.epoch = "exited", 3
+            old.state = "exited"
             self._begin(made)
             return
         if old is None:
@@ -163,7 +207,14 @@ class FakeBackend:
             raise error
         self._complete(old, made)
         await self._reach("completed")
+        if self.unproved:
+            made.say("successor", "verified", sha256="equal")
+            made.say("successor", "unproved", why="it does not answer")
+            return
         made.say("successor", "fingerprint", fingerprint=_fingerprint(made.content))
+        if self.handed_back:
+            self._complete(made, old)
+            old.say("successor", "fingerprint", fingerprint=_fingerprint(old.content))
 
     def _complete(self, old: Container, made: Container) -> None:
         old.say("owner", "closing")
@@ -172,7 +223,9 @@ class FakeBackend:
             made.content["post"] = made.content["post"][:-1]
         old.role, made.role = "moved", "owner"
         made.epoch, made.lineage = old.epoch + 1, old.lineage
+        made.say("successor", "verified")
         old.say("owner", "moved")
+        made.say("successor", "completed", epoch=made.epoch)
         made.say("successor", "opened", epoch=made.epoch)
 
     async def _reach(self, phase: str) -> None:
@@ -182,7 +235,10 @@ class FakeBackend:
 
     async def revive(self, instance: Instance) -> None:
         self._called("revive")
-        self.of(instance).state = "running"
+        one = self.of(instance)
+        one.state, one.starting = "running", self.looks_until_a_gate_answers
+        if one.role == "owner":
+            one.say("owner", "opened", epoch=one.epoch, resumed=True)
 
     async def hook(self, instance: Instance) -> None:
         self._called("hook")
@@ -193,6 +249,7 @@ class FakeBackend:
         else:
             made.content, made.role = dict(old.content), "owner"
             made.epoch, made.lineage = old.epoch + 1, old.lineage
+            made.say("successor", "completed", epoch=made.epoch)
             made.say("successor", "opened", epoch=made.epoch)
             made.say("successor", "fingerprint", fingerprint=_fingerprint(made.content))
 
@@ -207,7 +264,7 @@ class FakeBackend:
             if not follow:
                 return
             await asyncio.sleep(0.005)
-            if one.role == "owner" and one.epoch > 1 and one.journal[-1]["phase"] == "opened":
+            if one.journal[-1]["phase"] == "opened" and any(e["phase"] == "completed" for e in one.journal):
                 one.say("successor", "fingerprint", fingerprint=_fingerprint(one.content))
 
     async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
@@ -217,7 +274,8 @@ class FakeBackend:
         self._called("snapshot")
         one = self.of(instance)
         into.write_text(json.dumps(one.content))
-        return {"bytes": into.stat().st_size, "epoch": one.epoch, "lineage": one.lineage}
+        about = {"bytes": into.stat().st_size, "epoch": one.epoch, "lineage": one.lineage}
+        return {**about, "damage": self.damage}
 
     async def restore(self, instance: Instance, file: Path) -> None:
         self._called("restore")
@@ -229,6 +287,8 @@ class FakeBackend:
 
     async def recover(self, instance: Instance) -> Mapping[str, Any]:
         one = self.of(instance)
+        if one.starting:
+            raise DevenvError(f"{one.name}: the gate does not answer", "refused", "see its log")
         one.role, one.epoch = "owner", one.epoch + 1
         return {"uid": one.id, "role": one.role}
 
@@ -238,17 +298,32 @@ class FakeBackend:
             self._stop(one)
 
     def _stop(self, one: Container) -> None:
-        if one.state == "running" and one.role == "owner" and "unsaved" not in self.fail:
+        if one.state != "running":
+            return
+        one.say("owner", "terminating", role=one.role)
+        if one.role == "owner" and "unsaved" not in self.fail:
             name = f"snapshot-{len(self.volume) + 1}.tar"
-            self.volume.append((name, one.content))
+            content = {table: list(rows) for table, rows in one.content.items()}
+            self.volume.append(Saved(name, content, one.epoch, one.lineage or ""))
             one.say("content", "snapshot", file=name)
         one.state = "exited"
 
     async def last_snapshot(self, instance: Instance, into: Path) -> bool:
-        saved = [event for event in self.of(instance).journal if event["phase"] == "snapshot"]
+        saved = ""
+        for event in self.of(instance).journal:
+            if event["phase"] in ("opened", "terminating", "snapshot"):
+                saved = event.get("file", "")
         if saved:
-            into.write_text(json.dumps(self.of(instance).content))
+            into.write_text(json.dumps({one.name: one.content for one in self.volume}[saved]))
         return bool(saved)
+
+    def kill(self, instance: Instance) -> None:
+        """Nothing is saved, and nothing said."""
+        self.of(instance).state = "exited"
+
+    def fill_volume(self, instance: Instance) -> None:
+        """No end saves anything from now on."""
+        self.fail["unsaved"] = DevenvError("", "", "")
 
     async def stop_one(self, instance: Instance) -> None:
         self._called("stop_one")
@@ -266,10 +341,19 @@ class FakeBackend:
 
     async def logs(
         self, service: str | None, *, follow: bool, tail: int | None, since: str | None
-    ) -> AsyncGenerator[LogLine, None]:
-        for one in self.containers:
-            if service in (None, one.service):
-                yield LogLine(one.name, "ready")
+    ) -> AsyncGenerator[Sequence[LogLine], None]:
+        yield [LogLine(one.name, "ready") for one in self.containers if service in (None, one.service)]
+        while follow:
+            yield await self.lines.get()
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        seen = None
+        while True:
+            now = [(one.id, one.state, one.role) for one in self.containers]
+            if now != seen:
+                seen = now
+                yield
+            await asyncio.sleep(0.005)
 
     async def log_tail(self, instance: Instance, lines: int = 20) -> str:
         return "the last line"

@@ -1,6 +1,7 @@
 """`make bench`: what is promised, measured beside the ways that it replaces, in one run on one machine.
 
 Prints a table and keeps all figures as JSON in results/bench.json. Nothing here fails for being slow.
+BENCH_ROUNDS sets how many upgrades are measured.
 """
 
 from __future__ import annotations
@@ -19,12 +20,19 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from devenv.engine.probe import Probe
+from devenv.engine.probe import Answer, Client, Probe
 from devenv.model.probe import ProbeReport
-from tests.e2e.conftest import Devenv, docker, free_port, make
+from tests.bench import kind, tui
+from tests.e2e.conftest import Devenv, Run, docker, free_port, make
 
 WRITERS = 8
-ROUNDS = 10
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "10"))
+LONG = 2
+"""So many writers more have requests that take long, in a row of their own."""
+REST = 0.6
+"""Seconds that those take at least."""
+AFTER = 10.0
+"""Seconds that are counted once the old instance is gone: only then no trace of it is left to fail on."""
 FPM = "php-fpm8.2 -F -O -y /etc/gate/php-fpm.conf"
 RESULTS = Path("results/bench.json")
 Row = tuple[str, str, str]
@@ -32,9 +40,9 @@ Row = tuple[str, str, str]
 
 
 class Bench:
-    def __init__(self, devenv: Devenv) -> None:
+    def __init__(self, devenv: Devenv, rows: list[Row] | None = None) -> None:
         self.devenv = devenv
-        self.rows: list[Row] = []
+        self.rows: list[Row] = [] if rows is None else rows
         self.figures: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="seconds")}
 
     def row(self, name: str, measured: str, goal: str, **figures: Any) -> None:
@@ -42,40 +50,84 @@ class Bench:
         self.figures[name] = figures
         print(f"  {name}: {measured}", file=sys.stderr, flush=True)
 
-    async def under_load(self, work: Callable[[], Awaitable[None]], after: float = 3.0) -> ProbeReport:
-        """What the writers see from a second before `work` until `after` seconds after it."""
+    async def under_load(
+        self, work: Callable[[], Awaitable[None]], after: float = AFTER, *, long: int = 0, port: int = 0
+    ) -> list[ProbeReport]:
+        """What the writers see from a second before `work` until `after` seconds after it. With `long`, a
+        second report is that of as many writers more, whose requests take long. `port`: not the stack's.
+        """
         stack = self.devenv.stack
-        probe = Probe(stack.probe, stack.url, WRITERS)
-        await probe.start()
+        url = f"http://127.0.0.1:{port}" if port else stack.url
+        probes = [Probe(stack.probe, url, WRITERS)]
+        if long:
+            probes.append(LongRequests(stack.probe, url, long))
+        for probe in probes:
+            await probe.start()
         await asyncio.sleep(1)
         await work()
         await asyncio.sleep(after)
-        return await probe.stop()
+        return [await probe.stop() for probe in probes]
 
-    async def upgrades(self) -> None:
-        reports, closed = [], []
+    async def upgrades(self, long: int = 0, *, goal: str = "", place: str = "") -> None:
+        """Of each report: in which phase of its hand-over its writes were acknowledged."""
+        reports: list[ProbeReport] = []
+        slow: list[ProbeReport] = []
+        closed: list[float] = []
+        phases = dict.fromkeys(("before", "held", "relayed", "after"), 0)
         for number in range(ROUNDS):
+            if number % 2 == 0:
+                # There and back; then anew, since a page with ten thousand comments is not what is measured.
+                self.anew()
+            runs: list[Run] = []
 
-            async def once(release: str = f"v{2 - number % 2}") -> None:
-                run = await asyncio.to_thread(self.devenv.done, "upgrade", "--to", release)
-                closed.append(float(run.receipt["closed_ms"]))
+            async def once(number: int = number, runs: list[Run] = runs) -> None:
+                runs.append(await asyncio.to_thread(self.devenv.done, "upgrade", "--to", self.other()))
 
-            reports.append(await self.under_load(once))
+            report, *others = await self.under_load(once, long=long)
+            reports.append(report)
+            slow += others
+            [run] = runs
+            closed.append(float(run.receipt["closed_ms"]))
+            for phase, count in report.by_phase(*marks(run)).items():
+                phases[phase] += count
         pauses = sorted(report.pause * 1000 for report in reports)
-        count = counted(reports)
+        count = counted([*reports, *slow])
+        name = f"{place}{ROUNDS} upgrades, {WRITERS} writers"
+        if long:
+            took = statistics.median(sample.seconds for report in slow for sample in report.acknowledged)
+            name += f", {long} more with requests of {took * 1000:.0f} ms"
         self.row(
-            f"{ROUNDS} upgrades, {WRITERS} writers",
+            name,
             f"{words(count)}; pause p50 {statistics.median(pauses):.0f} ms, p100 {pauses[-1]:.0f} ms; "
             f"closed to open p50 {statistics.median(closed):.0f} ms, p100 {max(closed):.0f} ms; "
-            f"longest gap {max(report.longest_gap for report in reports) * 1000:.0f} ms",
-            "lost 0, failed 0; pause p50 300 ms, p100 1000 ms",
+            f"longest gap {max(report.longest_gap for report in reports) * 1000:.0f} ms; writes "
+            + ", ".join(f"{phase} {number}" for phase, number in phases.items()),
+            goal
+            or (
+                "lost 0, failed 0; requests in flight are waited for, so the pause is theirs"
+                if long
+                else "lost 0, failed 0; pause p50 300 ms, p100 1000 ms; none of the four is 0"
+            ),
             pauses_ms=pauses,
             closed_ms=closed,
             medians_ms=[report.median * 1000 for report in reports],
             gaps_ms=[report.longest_gap * 1000 for report in reports],
+            writes_by_phase=phases,
             **count,
         )
-        await self.quiet()
+
+    def sizes(self) -> None:
+        """What a release takes on the disk; two releases share their layers."""
+        stack = self.devenv.stack
+        names = {"base": stack.images.base} | {
+            service: stack.image(service, "v1") for service in ("httpd", "php-fpm")
+        }
+        bytes_ = {
+            name: int(docker("image", "inspect", "--format", "{{.Size}}", image))
+            for name, image in names.items()
+        }
+        measured = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in bytes_.items())
+        self.row("images", measured, "no goal", **bytes_)
 
     async def quiet(self) -> None:
         """The same load without an upgrade: how slow the slowest request is anyway."""
@@ -83,7 +135,7 @@ class Bench:
         async def nothing() -> None:
             await asyncio.sleep(6)
 
-        reports = [await self.under_load(nothing, 0) for _ in range(3)]
+        reports = [report for _ in range(3) for report in await self.under_load(nothing, 0)]
         pauses = [report.pause * 1000 for report in reports]
         self.row(
             "the same load, no upgrade",
@@ -105,11 +157,10 @@ class Bench:
         closed: list[float] = []
 
         async def once() -> None:
-            release = "v2" if self.release() == "v1" else "v1"
-            run = await asyncio.to_thread(self.devenv.done, "upgrade", "--to", release)
+            run = await asyncio.to_thread(self.devenv.done, "upgrade", "--to", self.other())
             closed.append(float(run.receipt["closed_ms"]))
 
-        report = await self.under_load(once)
+        [report] = await self.under_load(once)
         self.row(
             f"database of 200 MB, {WRITERS} writers",
             f"{words(counted([report]))}; pause {report.pause * 1000:.0f} ms; "
@@ -119,9 +170,10 @@ class Bench:
             closed_ms=closed[0],
         )
 
-    def release(self) -> str:
+    def other(self) -> str:
+        """The release that does not run."""
         answer: dict[str, str] = self.devenv.done("status").of("answer")[0]["data"]
-        return answer["release"]
+        return "v2" if answer["release"] == "v1" else "v1"
 
     def warm_up(self) -> None:
         """`devenv up` where all is there, in turns with what it adds to."""
@@ -201,11 +253,14 @@ class Bench:
         """`docker compose up -d` with the other tag."""
         self.anew()
         command = [*compose_command(self.devenv), "up", "-d", "--wait", "--no-deps", "php-fpm"]
+        other = self.other()
+        before = self.devenv.containers("php-fpm")
 
         async def replace() -> None:
-            await asyncio.to_thread(timed, command, self.devenv, PHP_FPM_RELEASE="v2")
+            await asyncio.to_thread(timed, command, self.devenv, PHP_FPM_RELEASE=other)
 
         await self.baseline("docker compose up -d, other tag", replace)
+        assert self.devenv.containers("php-fpm") != before, "the container is the same as before"
 
     async def seeds_way(self) -> None:
         """A script copies the file from the old container to the new one, then the old one ends."""
@@ -254,13 +309,52 @@ class Bench:
             docker("network", "rm", network)
 
     async def baseline(self, name: str, replace: Callable[[], Awaitable[None]]) -> None:
-        report = await self.under_load(replace)
+        [report] = await self.under_load(replace)
         count = counted([report])
-        self.row(name, words(count), "for comparison", pause_ms=report.pause * 1000, **count)
+        measured = f"{words(count)}; longest gap {report.longest_gap * 1000:.0f} ms"
+        self.row(name, measured, "for comparison", gap_ms=report.longest_gap * 1000, **count)
 
     def anew(self) -> None:
         self.devenv.done("reset", "--yes")
         self.devenv.done("up")
+
+
+class LongRequests(Probe):
+    """Writers whose requests are long in php-fpm: the second half of what they send comes late."""
+
+    def _client(self) -> Client:
+        client = super()._client()
+        client.__class__ = _Slow
+        return client
+
+
+class _Slow(Client):
+    def _request(self, method: str, path: str, body: str | None = None) -> Answer:
+        if body is None:
+            return super()._request(method, path)
+        connection = HTTPConnection(self._host, self._port, timeout=60)
+        try:
+            connection.putrequest(method, path)
+            cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+            headers = {"Connection": "close", "Content-Type": "application/x-www-form-urlencoded"}
+            for name, value in {**headers, "Cookie": cookies, "Content-Length": str(len(body))}.items():
+                connection.putheader(name, value)
+            half = len(body) // 2
+            connection.endheaders(body[:half].encode())
+            time.sleep(REST)
+            connection.send(body[half:].encode())
+            response = connection.getresponse()
+            text = response.read().decode("utf-8", "replace")
+        finally:
+            connection.close()
+        return Answer(response.status, response.reason, response.headers, text)
+
+
+def marks(run: Run) -> tuple[float, float, float]:
+    """When the old instance closed, had handed over, and was gone."""
+    told = {event["phase"]: event["time"] for event in run.of("phase-reached") if event["side"] == "owner"}
+    [gone] = [event["time"] for event in run.of("step-ended") if event["step"] == "retire"]
+    return told["closing"], told["moved"], gone
 
 
 def counted(reports: list[ProbeReport]) -> dict[str, Any]:
@@ -279,8 +373,7 @@ def words(count: dict[str, Any]) -> str:
 
 def compose_command(devenv: Devenv) -> list[str]:
     file = Path(__file__).parents[2] / "compose" / "compose.yaml"
-    settings = Path(devenv.environment["XDG_STATE_HOME"], "devenv", devenv.stack.stack.name, "compose.env")
-    return ["docker", "compose", "-f", str(file), "--env-file", str(settings)]
+    return ["docker", "compose", "-f", str(file), "--env-file", str(devenv.settings)]
 
 
 def timed(argv: list[str], devenv: Devenv, **environment: str) -> float:
@@ -319,6 +412,23 @@ def wait_for(port: int) -> None:
             return
 
 
+async def on_kind(folder: Path, bench: Bench) -> None:
+    devenv = kind.stack(folder)
+    cluster = Bench(devenv, bench.rows)
+    cluster.figures = bench.figures
+    try:
+        devenv.done("build", "--release", "v1")
+        devenv.done("build", "--release", "v2")
+        await kind.cluster_up(cluster)
+        await cluster.upgrades(goal=kind.GOAL, place="kind: ")
+        cluster.anew()
+        await kind.deletes(cluster)
+        await kind.by_hand(cluster)
+    finally:
+        devenv("reset", "--yes")
+        devenv("down", "--cluster")
+
+
 async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         devenv = make(Path(folder, "stack"), "devenv-bench")
@@ -328,13 +438,20 @@ async def main() -> None:
         devenv.done("up")
         try:
             bench.warm_up()
+            await tui.measure(devenv, bench.row)
             bench.open_gate()
+            bench.sizes()
             await bench.upgrades()
+            bench.anew()
+            await bench.quiet()
+            await bench.upgrades(LONG)
+            bench.anew()
             await bench.large()
             await bench.plain_compose()
             await bench.seeds_way()
         finally:
             devenv("reset", "--yes")
+        await on_kind(Path(folder, "kind"), bench)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(bench.figures, indent=1) + "\n")
     print("| what | measured | goal |\n|---|---|---|")

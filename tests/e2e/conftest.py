@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from devenv.model.stack import Stack, load
 
 PATIENCE = 300
 """Seconds that one command may take; a base image is made within it."""
+SUFFIX = os.environ.get("DEVENV_TEST_SUFFIX", "")
+"""Keeps two checkouts apart that are tested on one machine at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,21 @@ class Devenv:
     def stack(self) -> Stack:
         return load(self.folder / "devenv.toml")
 
+    @property
+    def state(self) -> Path:
+        return Path(self.environment["XDG_STATE_HOME"], "devenv", self.stack.stack.name)
+
+    @property
+    def settings(self) -> Path:
+        return self.state / "compose.env"
+
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        return self.start_plain(*arguments, "--json", **environment)
+
+    def start_plain(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """As a person at no terminal runs it."""
         return subprocess.Popen(
-            [sys.executable, "-m", "devenv", *arguments, "--json"],
+            [sys.executable, "-m", "devenv", *arguments],
             cwd=self.folder,
             env={**os.environ, **self.environment, **environment},
             stdin=subprocess.DEVNULL,
@@ -66,7 +81,7 @@ class Devenv:
         )
 
     def finish(self, process: subprocess.Popen[str], read: list[dict[str, Any]] | None = None) -> Run:
-        stdout, stderr = process.communicate(timeout=PATIENCE)
+        stdout, stderr = rest(process)
         events = [json.loads(line) for line in stdout.splitlines()]
         return Run(process.returncode, [*(read or []), *events], stderr)
 
@@ -85,6 +100,32 @@ class Devenv:
         return docker("ps", "-q", *(word for one in filters for word in ("--filter", one))).split()
 
 
+def rest(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """All that it says until its end. `communicate` would lose what was read ahead of the last line."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr, ThreadPoolExecutor() as pool:
+        streams = [pool.submit(process.stdout.read), pool.submit(process.stderr.read)]
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        stdout, stderr = (stream.result() for stream in streams)
+    return stdout, stderr
+
+
+def read_until(process: subprocess.Popen[str], **wanted: str) -> list[dict[str, Any]]:
+    """What it has told until it comes to an event with these values, or to its end."""
+    assert process.stdout is not None
+    read = []
+    for line in process.stdout:
+        read.append(json.loads(line))
+        if wanted.items() <= read[-1].items():
+            break
+    return read
+
+
 def docker(*arguments: str, stdin: str = "") -> str:
     done = subprocess.run(["docker", *arguments], input=stdin, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
@@ -99,7 +140,7 @@ def free_port() -> int:
 
 def make(folder: Path, name: str, more: str = "") -> Devenv:
     folder.mkdir(exist_ok=True)
-    (folder / "devenv.toml").write_text(f'[stack]\nname = "{name}"\nport = {free_port()}\n{more}')
+    (folder / "devenv.toml").write_text(f'[stack]\nname = "{name}{SUFFIX}"\nport = {free_port()}\n{more}')
     checkout = str(Path(__file__).parents[2])
     return Devenv(folder, {"XDG_STATE_HOME": str(folder / "state"), "PYTHONPATH": checkout})
 

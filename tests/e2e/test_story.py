@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.browser import Visitor, chromium
-from tests.e2e.conftest import Devenv, docker
+from tests.e2e.browser import BROWSER, DRIVER, Visitor, chromium
+from tests.e2e.conftest import PATIENCE, Devenv, docker
 
 pytestmark = pytest.mark.engine
 
@@ -19,6 +20,8 @@ WORDS = "Written before the upgrade, in a browser"
 
 @pytest.fixture(scope="module")
 def visitor(devenv: Devenv) -> Iterator[Visitor]:
+    if not (Path(BROWSER).exists() and Path(DRIVER).exists()):
+        pytest.skip("there is no Chromium with its driver; python -m tests.setup installs them")
     with chromium(devenv.stack.url) as one:
         yield one
 
@@ -88,6 +91,28 @@ def test_a_second_up_changes_nothing(devenv: Devenv) -> None:
     assert {step["result"] for step in built} == {"skipped"}
 
 
+def test_a_person_without_a_terminal_reads_steps_and_gets_the_url(devenv: Devenv) -> None:
+    up = devenv.start_plain("up", "--no-tui")
+    data, talk = up.communicate(timeout=PATIENCE)
+    assert up.returncode == 0, talk
+    assert data.splitlines()[-1] == devenv.stack.url
+    for step in ("container engine answers", "settings and secrets", "image httpd", "containers"):
+        assert re.search(rf"^[✓·] {step} +\d+\.\d s", talk, re.MULTILINE), talk
+
+    upgrade = devenv.start_plain("upgrade", "--to", "v2", "--probe", "2")
+    data, talk = upgrade.communicate(timeout=PATIENCE)
+    assert upgrade.returncode == 0, talk
+    assert re.search(r"^v1 → v2 +epoch \d+ → \d+, lineage [0-9a-f]{16}$", data, re.MULTILINE), data
+    assert re.search(r"^  symfony_demo_post +\d+ +\d+  =$", data, re.MULTILINE), data
+    assert re.search(
+        r"^  probe: 2 writers, acknowledged [1-9]\d*, failed 0, lost 0, duplicated 0", data, re.M
+    )
+    assert re.search(r"^✓ content verified: ", data, re.MULTILINE), data
+    assert re.search(r"\d ms  owner v1  moved", talk), talk
+    assert re.search(r"^✓ hand-over to v2 +\d+\.\d s", talk, re.MULTILINE), talk
+    devenv.done("rollback")
+
+
 def test_a_snapshot_brings_the_content_of_its_time_back(devenv: Devenv, visitor: Visitor) -> None:
     devenv.done("up")
     visitor.log_in("jane_admin", "kitten")
@@ -99,6 +124,31 @@ def test_a_snapshot_brings_the_content_of_its_time_back(devenv: Devenv, visitor:
     comments = visitor.comments(post)
     assert "in the snapshot" in comments
     assert "after the snapshot" not in comments
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800)])
+def test_every_page_fits_a_telephone_and_a_desk(
+    devenv: Devenv, visitor: Visitor, width: int, height: int
+) -> None:
+    devenv.done("up")
+    visitor.log_in("jane_admin", "kitten")
+    visitor.screen(width, height)
+    assert visitor.width() == width
+    pages = ["/", visitor.first_post(), "/?page=2", "/admin/posts", "/admin/posts/new", "/nothing-is-here"]
+    assert {page: visitor.sideways(page) for page in pages} == dict.fromkeys(pages, 0)
+
+
+def test_the_footer_names_the_instance_that_answers(devenv: Devenv, visitor: Visitor) -> None:
+    devenv.done("up")
+    [php] = devenv.containers("php-fpm")
+    footer = visitor.footer_values()
+    started = docker("inspect", "--format", "{{.State.StartedAt}}", php)[:16]
+    assert php.startswith(footer["instance"])
+    assert footer["release"] == devenv.done("status").of("answer")[0]["data"]["release"]
+    assert footer["arch"] == docker("exec", php, "uname", "-m")
+    assert footer["started"][:16] == started
+    for name in ("release", "arch", "instance"):
+        assert footer[name] in footer["text"]
 
 
 def test_the_probe_counts_its_writes_exactly(devenv: Devenv) -> None:
@@ -130,15 +180,11 @@ def test_the_stack_keeps_to_itself(devenv: Devenv) -> None:
     assert [mount["Destination"] for mount in inspected[0]["Mounts"] if mount["Type"] == "volume"] == [
         "/snapshots"
     ]
-    state = Path(devenv.environment["XDG_STATE_HOME"]) / "devenv" / devenv.stack.stack.name
-    secrets = [
-        line.partition("=")[2]
-        for line in (state / "compose.env").read_text().splitlines()
-        if "SECRET=" in line
-    ]
+    lines = devenv.settings.read_text().splitlines()
+    secrets = [line.partition("=")[2] for line in lines if "SECRET=" in line]
     assert [len(secret) for secret in secrets] == [64, 64]
     shown = docker("inspect", php, httpd) + docker("logs", php) + docker("logs", httpd)
-    shown += docker("history", "--no-trunc", "devenv-e2e/php-fpm:v1")
+    shown += docker("history", "--no-trunc", devenv.stack.image("php-fpm", "v1"))
     assert not any(secret in shown for secret in secrets)
     # php-fpm is root nowhere, and writes nowhere but to its data.
     written = subprocess.run(["docker", "exec", php, "touch", "/app/src/x"], capture_output=True, check=False)

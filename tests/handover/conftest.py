@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +22,25 @@ SECOND_APP = ProbeConfig(
 )
 
 
+PROGRAMS = ("unshare", "nsenter", "apache2", "php-fpm8.2", "php8.2")
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """Processes with a network address, a disk and names of their own: not every machine allows them."""
+    if sys.platform != "linux":
+        pytest.skip("instances as processes need Linux's namespaces")
+    if os.geteuid() != 0:
+        pytest.skip("only root may make the namespaces of instances as processes")
+    if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
+        pytest.skip(f"not installed: {', '.join(missing)}; python -m tests.setup installs them")
+    made = subprocess.run(["unshare", "-m", "-p", "-f", "true"], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"this machine makes no namespaces: {made.stderr.strip()}")
+
+
 @pytest.fixture
-def stack() -> Iterator[Stack]:
+def stack(namespaces: None) -> Iterator[Stack]:
     # Not pytest's own folder: Apache's user must be able to enter it.
     with tempfile.TemporaryDirectory(prefix="devenv-test-") as folder:
         Path(folder).chmod(0o755)

@@ -32,7 +32,6 @@ FPM = ["php-fpm8.2", "-F", "-O", "-R", "-y", str(PHP / "php-fpm.conf")]
 class Instance:
     def __init__(self, stack: Stack, number: int, release: str, **env: str) -> None:
         self.stack = stack
-        self.address = f"127.0.{number // 250 + 1}.{number % 250 + 1}"
         self.folder = stack.folder / f"instance-{number}"
         self.data = self.folder / "data"
         (self.data / "uploads").mkdir(parents=True)
@@ -46,16 +45,20 @@ class Instance:
             "GATE_SNAPSHOTS": str(stack.snapshots),
             "GATE_SECRET_FILE": str(stack.secret_file),
             "GATE_DOCUMENT_ROOT": str(stack.app),
-            "GATE_LISTEN": f"{self.address}:9000",
-            "GATE_CONTROL": f"{self.address}:9010",
             "GATE_RUN": str(self.folder / "run"),
             "GATE_WARMUP": "/",
             "PHP_INI_SCAN_DIR": f":{stack.folder}/php",
             "SECOND_DATA": str(stack.app / "data"),
             **env,
         }
+        self.move_to(f"127.0.{number // 250 + 1}.{number % 250 + 1}")
         self.process: subprocess.Popen[bytes] | None = None
         self.log = self.folder / "log"
+
+    def move_to(self, address: str) -> None:
+        """Where it is from its next start on, as an engine that is started anew decides."""
+        self.address = address
+        self.env |= {"GATE_LISTEN": f"{address}:9000", "GATE_CONTROL": f"{address}:9010"}
 
     def start(self) -> Instance:
         script = 'mount --bind "$1" /etc/hosts && mount --bind "$2" "$3" && shift 3 && exec "$@"'

@@ -7,7 +7,9 @@ import http.client
 import json
 import os
 import signal
+import socket
 import sqlite3
+import struct
 import subprocess
 import threading
 import time
@@ -65,10 +67,10 @@ def assert_clean(report: ProbeReport) -> None:
 
 
 def wait_for_roles(instances: list[Instance]) -> list[str]:
-    """Until one of two has moved."""
+    """Until one of two has moved, and the other owns."""
     deadline = time.monotonic() + 30
     roles: list[str] = []
-    while time.monotonic() < deadline and "moved" not in roles:
+    while time.monotonic() < deadline and roles != ["moved", "owner"]:
         roles = sorted(instance.wait_for(bool)["role"] for instance in instances)
         time.sleep(0.05)
     return roles
@@ -299,6 +301,161 @@ def test_a_sole_owner_saves_a_snapshot_and_the_next_start_restores_it(stack: Sta
     assert get(stack, "/notes")[1] == "note kept\n"
 
 
+QUICK = {"GATE_DEADLINE_LEASE": "0.9", "GATE_DEADLINE_ABSENT": "1.5"}
+
+
+@pytest.mark.parametrize("snapshots", [0, 2])
+def test_a_new_one_waits_for_an_owner_that_was_killed_and_takes_the_content_from_it(
+    stack: Stack, first: Instance, snapshots: int
+) -> None:
+    """The engine starts it again after a second, and its name is not listed meanwhile."""
+    get(stack, "/slow?seconds=0&nonce=saved")
+    for _ in range(snapshots):
+        assert first.gate("snapshot").returncode == 0
+    get(stack, "/slow?seconds=0&nonce=acknowledged")
+    lineage = first.status()["lineage"]
+    first.remove()
+    second = stack.start("v2")
+    assert second.wait_event("waiting")["error"] == "the instance that has the content is not there"
+    time.sleep(1)
+    assert second.status()["role"] == "fresh"
+    first.start()
+    status = second.wait_owner()
+    assert (status["epoch"], status["lineage"]) == (2, lineage)
+    first.stop()
+    assert get(stack, "/notes")[1] == "note saved\nnote acknowledged\n"
+
+
+def test_content_whose_owner_is_gone_for_good_is_given_up_by_a_person_alone(
+    stack: Stack, first: Instance
+) -> None:
+    get(stack, "/slow?seconds=0&nonce=saved")
+    assert first.gate("snapshot").returncode == 0
+    get(stack, "/slow?seconds=0&nonce=later")
+    first.remove()
+    second = stack.start("v2", **QUICK)
+    failed = second.wait_failed()
+    assert failed["error"] == "the instance that has the content is not there"
+    assert "the newest snapshot is of 20" in failed["why"]
+    assert "devenv recover --from" in failed["next"]
+    assert second.gate("hook").returncode == 1  # tried again, it waits again
+    assert json.loads(second.gate("recover").stdout)["role"] == "owner"
+    assert get(stack, "/notes")[1] == "note saved\n"
+
+    # It was not gone for good after all: it keeps what it has, and serves nobody.
+    first.start()
+    held = first.wait_failed()
+    assert held["error"] == "another instance has gone on with the content"
+    assert not first.status()["ready"]
+    assert get(stack, "/notes")[1] == "note saved\n"
+    second.remove()
+    assert first.gate("recover").returncode == 0
+    assert first.wait_owner()
+    assert get(stack, "/notes")[1] == "note saved\nnote later\n"
+
+
+def test_content_that_was_recovered_and_never_saved_can_be_recovered_again(
+    stack: Stack, first: Instance
+) -> None:
+    get(stack, "/slow?seconds=0&nonce=saved")
+    assert first.gate("snapshot").returncode == 0
+    first.remove()
+    for release in ("v2", "v3"):
+        again = stack.start(release, **QUICK)
+        again.wait_failed()
+        assert again.gate("recover").returncode == 0
+        assert get(stack, "/notes")[1] == "note saved\n"
+        again.remove()
+
+
+def test_an_owner_that_comes_again_after_another_has_restored_what_it_saved_keeps_out_of_the_way(
+    stack: Stack, first: Instance
+) -> None:
+    """As `docker restart` of an owner can go when a new one comes just then."""
+    get(stack, "/slow?seconds=0&nonce=kept")
+    first.stop()
+    second = stack.start("v2")
+    second.wait_owner()
+    get(stack, "/slow?seconds=0&nonce=later")
+    first.start()
+    assert first.wait_failed()["error"] == "another instance has gone on with the content"
+    assert (first.status()["state"], second.status()["state"]) == ("starting", "open")
+    # What it saves at its own end is older, and does not stand in the way of what is newer.
+    first.stop()
+    second.stop()
+    assert stack.start("v3").wait_owner()["restored"]["file"].endswith("-0002-v2.tar")
+    assert get(stack, "/notes")[1] == "note kept\nnote later\n"
+
+
+def test_a_restarted_owner_opens_and_one_that_never_wrote_anything_leaves_room_for_the_next(
+    stack: Stack,
+) -> None:
+    first = stack.start("v1")
+    first.wait_owner()
+    for end in (first.stop, first.remove):
+        end()
+        first.start()
+        first.wait_owner()
+    first.stop()
+    assert stack.start("v2").wait_owner()["epoch"] == 1
+
+
+def spoil(instance: Instance) -> None:
+    """One page of a table, in the middle of the file: as a bad block does."""
+    path = instance.data / "database.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE filler AS SELECT randomblob(100000) AS bytes")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        [root] = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'filler'").fetchone()
+        [size] = database.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * 200)
+
+
+def test_a_damaged_database_is_told_and_comes_back_as_it_was(stack: Stack, first: Instance) -> None:
+    get(stack, "/slow?seconds=0&nonce=readable")
+    spoil(first)
+    asked = first.gate("fingerprint")
+    assert asked.returncode == 1
+    told = json.loads(asked.stderr)
+    assert told["error"] == "the database cannot be read"
+    assert "malformed" in told["why"]
+    assert told["next"]
+    first.stop()
+    second = stack.start("v2")
+    assert second.wait_owner()["restored"]
+    assert get(stack, "/notes")[1] == "note readable\n"
+    with closing(sqlite3.connect(second.data / "database.sqlite")) as database:
+        with pytest.raises(sqlite3.DatabaseError):
+            database.execute("SELECT * FROM filler").fetchall()
+
+
+def test_a_damaged_database_is_handed_over_as_it_is_and_it_is_said_that_nothing_proves_it(
+    stack: Stack, first: Instance
+) -> None:
+    get(stack, "/slow?seconds=0&nonce=readable")
+    spoil(first)
+    second = stack.start("v2")
+    second.wait_owner()
+    assert "the database cannot be read" in second.wait_event("unproved")["why"]
+    assert second.events("checked")[-1]["damage"]
+    first.stop()
+    assert get(stack, "/notes")[1] == "note readable\n"
+
+
+def test_a_long_request_that_is_relayed_outlives_the_end_of_its_relay(stack: Stack) -> None:
+    """It may last as long as the engine's grace period, however short a reply of a peer may be."""
+    first = stack.start("v1", GATE_DEADLINE_REPLY="1")
+    first.wait_owner()
+    stack.start_apache()
+    stack.start("v2").wait_owner()
+    long = InBackground(lambda: get(stack, "/slow?seconds=4&nonce=long"))
+    first.wait_for(lambda status: status["relayed"] > 0)
+    first.stop()
+    assert long.wait() == (200, "done")
+
+
 def test_a_retired_owner_does_not_wait_for_anybody(stack: Stack, first: Instance) -> None:
     get(stack, "/")
     first.ask("retire")
@@ -318,7 +475,7 @@ def test_an_ending_owner_waits_for_the_successor_that_comes(
         first.stop()
         time.sleep(0.2)
     assert_clean(result.report)
-    assert list(stack.snapshots.iterdir()) == []
+    assert list(stack.snapshots.glob("*.tar")) == []
 
 
 def test_an_ending_successor_hands_back_to_the_one_it_came_from(
@@ -409,6 +566,65 @@ def test_a_restarted_moved_instance_relays_again(stack: Stack, first: Instance, 
     assert second.status()["role"] == "owner"
 
 
+def swap_addresses(one: Instance, other: Instance) -> None:
+    """As an engine does that is started anew: it gives addresses in the order of the starts."""
+    one.kill()
+    other.kill()
+    here, there = one.address, other.address
+    one.move_to(there)
+    other.move_to(here)
+
+
+def test_a_relay_whose_successors_address_is_its_own_by_now_finds_it_again(
+    stack: Stack, first: Instance
+) -> None:
+    second = stack.start("v2")
+    second.wait_owner()
+    swap_addresses(first, second)
+    first.start()
+    first.wait_for(lambda status: status["state"] == "relaying")
+    held = InBackground(lambda: values_of_server(first))
+    time.sleep(0.5)
+    second.start()
+    second.wait_owner()
+    assert b"FCGI_MPXS_CONNS" in held.wait()
+    assert first.status()["successor"]["address"] == f"{second.address}:9000"
+    assert first.status()["relayed"] == 1
+
+
+def values_of_server(instance: Instance) -> bytes:
+    """What php-fpm answers to FCGI_GET_VALUES through this very instance."""
+    name = b"FCGI_MPXS_CONNS"
+    pair = bytes([len(name), 0]) + name
+    with socket.create_connection((instance.address, 9000), timeout=20) as connection:
+        connection.sendall(struct.pack(">BBHHBx", 1, 9, 0, len(pair), 0) + pair)
+        return connection.recv(65536)
+
+
+def test_a_stranger_at_the_owners_address_cannot_refuse_what_it_has_given(
+    stack: Stack,
+) -> None:
+    """The owner has moved, its successor has not heard of it, and then all addresses change hands."""
+    first = stack.start("v1", GATE_FAULT="owner.moved")
+    first.wait_owner()
+    second = stack.start("v2")
+    first.wait_event("moved")
+    assert first.process is not None
+    first.process.wait(10)
+    second.wait_event("installed")
+    second.kill()
+    third = stack.start("v3")
+    swap_addresses(first, third)
+    third.start()
+    third.wait_for(bool)
+    second.start()
+    time.sleep(1)
+    assert json.loads((second.data / ".gate/record.json").read_text())["staged"]
+    first.start()
+    assert second.wait_event("completed")["epoch"] == 2
+    assert first.status()["role"] == "moved"
+
+
 def test_what_was_handed_over_can_be_recovered_by_hand(stack: Stack, first: Instance) -> None:
     get(stack, "/slow?seconds=0&nonce=early")
     second = stack.start("v2")
@@ -429,6 +645,9 @@ def test_a_snapshot_can_be_saved_and_restored_in_place(stack: Stack, first: Inst
     assert restored.returncode == 0, restored.stderr
     assert get(stack, "/notes")[1] == "note saved\n"
     assert first.status()["lineage"] != lineage
+    # Whoever comes next knows that what was replaced is not the content any more.
+    signed = json.loads((stack.snapshots / "owner.json").read_text())
+    assert (signed["lineage"], signed["saved"]) == (first.status()["lineage"], "")
     damaged = bytearray(saved.stdout)
     damaged[-20000] ^= 1
     refused = first.gate("restore", "-", input=bytes(damaged[: len(damaged) // 2]))

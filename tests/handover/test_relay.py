@@ -1,9 +1,11 @@
 """The end of a relay: it refuses new connections and loses none that it has."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import sys
+import time
 from collections import Counter
 
 from devenv.handover.deadlines import Deadlines
@@ -99,3 +101,45 @@ async def test_a_relay_that_ends_under_a_flood_loses_no_accepted_connection() ->
                 seen.update(json.loads(output))
     assert seen["answered"] > ROUNDS * CLIENTS
     assert set(seen) == {"answered"}
+
+
+# A process of its own, so that the relay's sockets have the lowest numbers. Does what it is told to.
+OWNER = """
+import socket, struct
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+while True:
+    connection, _ = listener.accept()
+    if connection.recv(16) == b"ask":
+        connection.sendall(b"answer")
+    else:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+"""
+
+
+async def test_a_connection_that_is_reset_leaves_nothing_behind_for_the_next_one() -> None:
+    """Sockets get the numbers of those that were closed before them."""
+    owner = await asyncio.create_subprocess_exec(sys.executable, "-c", OWNER, stdout=asyncio.subprocess.PIPE)
+    assert owner.stdout is not None
+    target = ("127.0.0.1", int(await owner.stdout.readline()))
+    listener = socket.create_server(("127.0.0.1", 0))
+    relay = Relay(listener, Deadlines(), _nobody)
+    relay.target = target
+    relay.start()
+
+    def say(word: bytes) -> bytes:
+        with socket.create_connection(listener.getsockname(), timeout=3) as client:
+            time.sleep(0.1)  # the relay waits for it by now
+            client.sendall(word)
+            with contextlib.suppress(ConnectionResetError):
+                return client.recv(16)
+            return b""
+
+    for _ in range(3):
+        assert await asyncio.to_thread(say, b"reset") == b""
+        assert await asyncio.to_thread(say, b"ask") == b"answer"
+    relay.drain_and_close()
+    await relay.finish(1)
+    owner.kill()
+    await owner.wait()

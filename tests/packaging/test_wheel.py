@@ -16,7 +16,7 @@ from devenv import __version__
 from devenv.images import inputs
 
 ROOT = Path(__file__).parents[2]
-PARTS = (".dockerignore", ".gitignore", "compose", "devenv", "docker", "pyproject.toml")
+PARTS = (".dockerignore", ".gitignore", "compose", "devenv", "docker", "k8s", "pyproject.toml")
 SERVICES = ("httpd", "php-fpm")
 
 
@@ -76,10 +76,15 @@ def test_it_runs_from_any_folder(installed: Path, tmp_path: Path) -> None:
     [
         ".dockerignore",
         "compose/compose.yaml",
+        "k8s/kind.yaml",
+        "k8s/overlays/kind/kustomization.yaml",
         "devenv/handover/__main__.py",
         "docker/app/public/index.php",
         "docker/base/build.sh",
         "docker/httpd/Dockerfile",
+        "docker/node/build.sh",
+        "docker/node/programs/go.mod",
+        "docker/node/programs/go.sum",
         "docker/php-fpm/Dockerfile",
         "docker/php-fpm/gate",
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -95,6 +96,20 @@ class TestReading:
             link for link in visitor.get("/").elements("link") if link.attributes["rel"] == "stylesheet"
         )
         assert visitor.get(sheet.attributes["href"]).headers["Content-Type"].startswith("text/css")
+
+    def test_a_reader_does_not_wait_for_a_writer(self, visitor: Visitor, container: str) -> None:
+        write = (
+            "$db = new PDO('sqlite:data/database.sqlite'); $db->exec('BEGIN EXCLUSIVE'); echo 'locked';"
+            "flush(); fgets(STDIN);"
+        )
+        command = ["docker", "exec", "--interactive", container, "php8.2", "-r", write]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.read(6) == b"locked"
+            answer = visitor.get(POST)
+            assert writer.poll() is None
+            writer.communicate()
+        assert answer.status == 200
 
     def test_healthz_says_ok_in_plain_text(self, visitor: Visitor) -> None:
         page = visitor.get("/healthz")

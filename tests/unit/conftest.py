@@ -24,6 +24,12 @@ class FakeImages:
     async def ensure_base(self, emit: Emit) -> bool:
         return False
 
+    async def ensure_node(self, emit: Emit) -> bool:
+        return False
+
+    async def ensure_programs(self, emit: Emit) -> bool:
+        return False
+
     async def current(self, service: str, release: str) -> bool:
         return True
 

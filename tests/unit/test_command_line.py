@@ -12,7 +12,7 @@ import pytest
 
 from devenv import __version__
 from devenv.cli.app import build
-from devenv.model.actions import ACTIONS, Action
+from devenv.model.actions import COMMANDS, Action
 
 
 def devenv(*arguments: str, cwd: Path, path: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -38,7 +38,7 @@ def test_the_version_needs_no_import_beyond_the_entry_point(tmp_path: Path) -> N
         assert heavy not in said.stderr
 
 
-@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.name)
+@pytest.mark.parametrize("action", COMMANDS, ids=lambda action: action.name)
 def test_every_command_has_help_with_an_example(action: Action, capsys: pytest.CaptureFixture[str]) -> None:
     build()([*action.name.split(), "--help"], exit_on_error=False)
     words = " ".join(capsys.readouterr().out.split())

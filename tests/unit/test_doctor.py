@@ -14,11 +14,14 @@ from devenv.doctor.checks import Check, Engine
 from devenv.doctor.host import Host, distribution
 from devenv.errors import NotFit
 from devenv.model.stack import ImagesSection
+from devenv.tools import programs
+from devenv.tools.programs import Found
 
 BOOKWORM = Host(distribution="debian", codename="bookworm")
 MIRROR = "http://mirror.example/debian"
 KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
 IMAGE = ImagesSection().base
+NODE = ImagesSection().node
 
 ONE_LINE = f"""
 # deb {MIRROR} bookworm main
@@ -121,6 +124,7 @@ def test_a_suite_that_is_there_already_is_not_added_again() -> None:
     [
         (BOOKWORM, {"mmdebstrap"}, {"mmdebstrap"}, set()),
         (BOOKWORM, {"compose"}, {"docker-compose/sid"}, {apt.SOURCES, apt.PREFERENCES}),
+        (BOOKWORM, {"go"}, {"golang-1.24-go/trixie"}, {apt.SOURCES, apt.PREFERENCES}),
         (
             Host(distribution="debian", codename="trixie"),
             {"engine", "buildx"},
@@ -140,7 +144,14 @@ def test_a_suite_that_is_there_already_is_not_added_again() -> None:
             set(),
         ),
     ],
-    ids=["maker of the base", "compose of Debian 12", "Debian 13", "Ubuntu", "packages of Docker"],
+    ids=[
+        "maker of the base",
+        "compose of Debian 12",
+        "Go of Debian 12",
+        "Debian 13",
+        "Ubuntu",
+        "packages of Docker",
+    ],
 )
 def test_recipes(host: Host, parts: set[str], packages: set[str], files: set[Path]) -> None:
     recipe = apt.recipe(host, parts, apt.parse_list(ONE_LINE))
@@ -178,7 +189,7 @@ def test_the_distribution_whose_packages_fit(release: dict[str, str], expected: 
     ],
 )
 def test_versions(text: str, older: bool) -> None:
-    assert checks.older(text, checks.ENGINE_MINIMUM) is older
+    assert programs.older(text, checks.ENGINE_MINIMUM) is older
 
 
 def info(**values: Any) -> str:
@@ -268,6 +279,45 @@ def test_plugins(name: Any, version: str | None, status: str, fix: str) -> None:
 def test_the_base_image(image: str, where: Any, host: Host, status: str, fix: str) -> None:
     found = checks.base_image(image, where, host)
     assert (found.status, found.fix) == (status, fix)
+
+
+NEW_GO = Found("/usr/bin/go", "1.26.8", True)
+OLD_GO = Found("/usr/bin/go", "1.19.8", False)
+
+
+@pytest.mark.parametrize(
+    ("image", "where", "go", "host", "status", "fix"),
+    [
+        (NODE, "here", None, BOOKWORM, "ok", ""),
+        (NODE, "registry", None, BOOKWORM, "ok", ""),
+        (NODE, "nowhere", NEW_GO, BOOKWORM, "ok", ""),
+        (NODE, "nowhere", OLD_GO, BOOKWORM, "warn", "go"),
+        (NODE, "nowhere", None, Host(distribution="ubuntu"), "warn", ""),
+        (NODE, "unknown", None, BOOKWORM, "warn", ""),
+        ("kindest/node:v1.31.0", "nowhere", NEW_GO, BOOKWORM, "warn", ""),
+    ],
+)
+def test_the_node_image(image: str, where: Any, go: Found | None, host: Host, status: str, fix: str) -> None:
+    found = checks.node_image(image, where, go, host)
+    assert (found.status, found.fix) == (status, fix)
+
+
+@pytest.mark.parametrize(
+    ("found", "go", "host", "status", "fix"),
+    [
+        (Found("/usr/bin/kind", "0.30.0", True), None, BOOKWORM, "ok", ""),
+        (None, NEW_GO, BOOKWORM, "ok", ""),
+        (Found("/usr/bin/kind", "0.20.0", False), NEW_GO, BOOKWORM, "ok", ""),
+        (Found("/usr/bin/kind", "0.20.0", False), OLD_GO, BOOKWORM, "fail", "go"),
+        (None, None, Host(mac=True), "fail", ""),
+    ],
+)
+def test_programs_of_a_cluster(
+    found: Found | None, go: Found | None, host: Host, status: str, fix: str
+) -> None:
+    check = checks.program(programs.KIND, found, go, host)
+    assert (check.status, check.fix) == (status, fix)
+    assert bool(check.mend) == (status == "fail")
 
 
 @pytest.mark.parametrize(("free", "status"), [(3.1, "ok"), (2.9, "warn"), (0.9, "fail")])

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devenv.engine import graph
-from devenv.engine.graph import Note, Skipped, Work
+from devenv.engine.graph import Skipped, Work
 from devenv.errors import DevenvError
 from devenv.model import plan
-from devenv.model.events import Event, StepEnded, StepStarted, StepWaiting
+from devenv.model.events import Event, Note, StepEnded, StepStarted, StepWaiting
 from devenv.model.plan import Plan, Step, order
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from devenv.images import inputs
+from devenv.errors import DevenvError, NotFit
+from devenv.images import base, inputs
 from devenv.images.progress import Progress
 from devenv.model.events import BuildStage
 
@@ -149,3 +150,50 @@ def test_what_goes_wrong_before_the_build_is_kept_in_the_builders_words() -> Non
     progress = Progress("httpd", "v1")
     assert list(progress.read("ERROR: failed to read dockerfile")) == ["ERROR: failed to read dockerfile"]
     assert progress.cause() == ("", "ERROR: failed to read dockerfile")
+
+
+DOCKER = """#!/bin/sh
+[ $1 = buildx ] || exit 0
+echo 'ERROR: failed to do request: Head: dial tcp: lookup registry: no such host' >&2
+exit 1
+"""
+
+
+@pytest.fixture
+def no_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only programs there are: a docker without images whose registries do not answer. Its folder."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "docker").write_text(DOCKER)
+    (folder / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+async def test_a_base_image_that_is_nowhere_names_both_ways_out(no_registry: Path, tmp_path: Path) -> None:
+    with pytest.raises(DevenvError) as missing:
+        await base.ensure(base.DEFAULT, tmp_path, lambda event: None)
+    assert base.DEFAULT in missing.value.what
+    assert "no such host" in missing.value.why
+    assert "registry" in missing.value.next_step
+    assert "devenv doctor --fix installs mmdebstrap" in missing.value.next_step
+
+
+async def test_an_image_of_ones_own_cannot_be_made_of_debians_packages(
+    no_registry: Path, tmp_path: Path
+) -> None:
+    (no_registry / "mmdebstrap").write_text("#!/bin/sh\n")
+    (no_registry / "mmdebstrap").chmod(0o755)
+    with pytest.raises(DevenvError) as missing:
+        await base.ensure("registry.example/php:8", tmp_path, lambda event: None)
+    assert "registry" in missing.value.next_step
+    assert "mmdebstrap" not in missing.value.next_step
+
+
+async def test_a_registry_that_no_name_leads_to_is_no_missing_engine(
+    no_registry: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DevenvError) as refused:
+        await base.ensure("debian:unheard-of", tmp_path, lambda event: None)
+    assert not isinstance(refused.value, NotFit)
+    assert "no such host" in refused.value.why

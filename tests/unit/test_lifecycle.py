@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import threading
 from pathlib import Path
 
 import pytest
 
 from devenv.engine import content
+from devenv.engine import store as store_module
 from devenv.engine.context import Context
 from devenv.engine.lifecycle import down, reset, up
 from devenv.engine.store import KEPT, Store
@@ -63,6 +66,20 @@ async def test_down_keeps_the_container_whose_content_was_not_saved(
         await down(ctx)
     assert "remove_all" not in backend.calls
     assert any(one.role == "owner" for one in backend.containers)
+
+
+async def test_down_takes_no_snapshot_of_an_earlier_end_for_the_last_one(
+    ctx: Context, backend: FakeBackend
+) -> None:
+    await up(ctx)
+    [owner] = [one for one in await backend.instances() if one.service == "php-fpm"]
+    await backend.stop_one(owner)
+    await backend.revive(owner)
+    backend.owner.content["post"].append("after the restart")
+    backend.fill_volume(owner)
+    with pytest.raises(DevenvError, match="without saving"):
+        await down(ctx)
+    assert backend.containers[-1].content["post"][-1] == "after the restart"
 
 
 async def test_down_with_nothing_there_is_no_error(ctx: Context, backend: FakeBackend) -> None:
@@ -131,6 +148,19 @@ async def test_a_restored_snapshot_replaces_the_content_and_saves_it_first(
     assert [saved.reason for saved in ctx.store.snapshots()] == ["saved", "before-restore"]
 
 
+async def test_recover_waits_until_the_instance_that_it_starts_answers(
+    ctx: Context, backend: FakeBackend
+) -> None:
+    await up(ctx)
+    await backend.start_beside("v2", lambda instance: None)
+    old = next(one for one in backend.containers if one.role == "moved")
+    backend.containers.remove(backend.owner)
+    old.state = "exited"
+    backend.looks_until_a_gate_answers = 2
+    await content.recover(ctx, old.name)
+    assert backend.owner is old
+
+
 def test_only_automatic_snapshots_are_pruned(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.new_snapshot("saved", "v1").touch()
@@ -164,3 +194,29 @@ def test_two_actions_at_once_are_refused_and_the_second_names_the_first(tmp_path
         pass
     with second.locked("up"):
         pass
+
+
+def test_who_only_looks_at_the_lock_keeps_no_action_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`status` holds the lock for a moment, to see whether anybody else does."""
+    # That moment is far shorter than a thread here may take to end it.
+    monkeypatch.setattr(store_module, "_PATIENCE", 5)
+    store = Store(tmp_path)
+    with store.locked("down"):
+        pass
+    with (tmp_path / "lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.1, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        with store.locked("upgrade"):
+            assert "devenv upgrade" in Store(tmp_path).at_work()
+
+
+def test_an_action_that_is_done_is_not_named_any_more(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.locked("down"):
+        pass
+    with (tmp_path / "lock").open() as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)  # it has not written its words yet
+        with pytest.raises(DevenvError, match="it has just started"), store.locked("up"):
+            pass

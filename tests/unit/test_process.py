@@ -88,6 +88,18 @@ async def test_cancelling_a_run_ends_the_whole_group() -> None:
     assert not group_of(mark)
 
 
+async def test_cancelling_while_it_starts_ends_the_whole_group() -> None:
+    mark = f"sleep-{os.getpid()}-start"
+    for turn in range(0, 12, 3):
+        task = asyncio.create_task(process.run(["bash", "-c", f"exec -a {mark} sleep 60 & wait"]))
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert not group_of(mark)
+
+
 async def test_a_program_that_ignores_the_interrupt_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_SIGNALS", ((signal.SIGINT, 0.1), (signal.SIGKILL, 3.0)))
     mark = f"sleep-{os.getpid()}-stubborn"

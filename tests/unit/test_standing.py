@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devenv.model import standing as judged
 from devenv.model.instance import Gate, Instance
-from devenv.model.standing import standing
+from devenv.model.standing import Standing
 
 
 def instance(
@@ -17,6 +21,10 @@ def instance(
         known = None if role == "fresh" else lineage
         gate = Gate(name, "v1", role, epoch, known, "open", role in ("owner", "moved"))
     return Instance(name, name, "php-fpm", "php-fpm:v1", "sha256:1", 0.0, state, "", None, gate)
+
+
+def standing(instances: Sequence[Instance]) -> Standing:
+    return judged.standing(instances, lambda verb, one: f"{verb} {one.name}")
 
 
 def test_nothing_is_tidy() -> None:
@@ -47,6 +55,33 @@ def test_between_completion_and_opening_nothing_goes_and_the_new_one_goes_on() -
     assert not found.discard
 
 
+def test_one_that_is_started_again_may_own_the_content_and_stays() -> None:
+    """A node that has restarted: its pods are back in a moment, with all that they had."""
+    back = instance("a", None, state="restarting")
+    assert standing([back]) == Standing(unknown=(back,))
+    assert standing([back, instance("b", "fresh")]) == Standing(unknown=(back,))
+    assert standing([back, instance("b", "moved")]) == Standing(unknown=(back,))
+    # Who owns it answers: so the other one never got it.
+    assert standing([back, instance("b", "owner")]).discard == (back,)
+    assert standing([instance("a", None, state="created")]).discard
+
+
+def test_one_that_is_being_removed_is_left_to_hand_over_by_itself() -> None:
+    going = replace(instance("a", "owner", 1), leaving=True)
+    found = standing([going, instance("b", "incoming", 0)])
+    assert found.owner is going
+    assert found.unknown == (going,)
+    assert not found.tidy
+    assert not found.discard
+
+
+def test_one_that_is_being_removed_and_has_no_content_is_no_business_of_ours() -> None:
+    gone = (replace(instance("a", "moved", 1), leaving=True), replace(instance("b", "fresh"), leaving=True))
+    found = standing([*gone, owner := instance("c", "owner", 2)])
+    assert found.owner is owner
+    assert found.tidy
+
+
 def test_of_two_owners_the_later_one_stays_and_the_other_is_a_fork() -> None:
     earlier, later = instance("a", "owner", 1), instance("b", "owner", 2)
     assert standing([earlier, later]).forks == (earlier,)
@@ -56,7 +91,7 @@ def test_of_two_owners_the_later_one_stays_and_the_other_is_a_fork() -> None:
 def test_a_fork_is_not_touched_while_the_later_owner_does_not_run() -> None:
     found = standing([instance("a", "owner", 1), instance("b", "owner", 2, state="exited")])
     assert "later content" in found.problem
-    assert "docker start b" in found.next_step
+    assert "restart b; then devenv up" in found.next_step
 
 
 def test_a_stopped_owner_is_started_again() -> None:

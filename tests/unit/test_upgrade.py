@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,8 @@ from devenv.engine.settle import settle
 from devenv.engine.upgrade import next_release, rollback, upgrade
 from devenv.errors import DevenvError, NotVerified, UsageError
 from devenv.model.events import PhaseReached, ReceiptWritten, StepEnded
-from tests.backends.fake import FakeBackend
+from devenv.model.instance import Instance
+from tests.backends.fake import FakeBackend, Saved
 from tests.unit.conftest import FakeImages, Told
 
 
@@ -107,17 +111,72 @@ async def test_a_second_interrupt_does_not_stop_the_tidying(ctx: Context, runnin
     assert php(running) == ["v2 owner running"]
 
 
+@pytest.mark.parametrize("saved", [None, 1, 3, 4])
 async def test_an_owner_killed_before_the_new_one_came_is_started_again_and_its_content_stays(
-    ctx: Context, running: FakeBackend
+    ctx: Context, running: FakeBackend, saved: int | None
 ) -> None:
-    """The new one finds nobody, and begins from an old snapshot: that must not become the content."""
-    running.volume.append(("old.tar", {"post": ["first"]}))
+    """The new one finds nobody, and begins anew or from an old snapshot: that must not become the content.
+
+    Its epoch says nothing: a snapshot of the fourth epoch, saved by hand, makes the new one the fifth owner.
+    """
+    running.owner.epoch = 4
+    if saved:
+        old = Saved("old.tar", {"post": ["first"]}, saved, running.owner.lineage or "")
+        running.volume.append(old)
     running.killed_before_hand_over = True
     with pytest.raises(DevenvError, match="did not take the content over"):
         await upgrade(ctx, "v2")
     assert php(running) == ["v1 owner running"]
     assert "written by a person" in running.owner.content["post"]
     assert "fork" in [saved.reason for saved in ctx.store.snapshots()]
+
+
+async def test_one_that_restored_all_that_a_stopped_owner_saved_at_its_end_goes_on_with_the_content(
+    ctx: Context, running: FakeBackend
+) -> None:
+    """Somebody stopped the owner by hand just then. Nothing is missing, so nothing is taken back."""
+    running.owner.epoch = 4
+    running.owner.say("content", "snapshot", file="end.tar")
+    running.volume.append(Saved("end.tar", running.owner.content, 4, running.owner.lineage or ""))
+    running.killed_before_hand_over = True
+    await upgrade(ctx, "v2")
+    assert php(running) == ["v2 owner running"]
+    assert "written by a person" in running.owner.content["post"]
+
+
+async def test_a_damaged_database_stops_before_anything_is_started_and_is_saved_as_it_is(
+    ctx: Context, running: FakeBackend
+) -> None:
+    running.damage = ["Tree 2 page 3: btreeInitPage() returns error code 11"]
+    with pytest.raises(DevenvError, match="is damaged; .* serves on .*: Tree 2 page 3") as failed:
+        await upgrade(ctx, "v2")
+    assert str(ctx.store.snapshots()[-1].path) in failed.value.next_step
+    assert "start_beside" not in running.calls
+    assert php(running) == ["v1 owner running"]
+
+
+async def test_a_new_one_that_was_restarted_as_it_opened_has_handed_back_and_the_old_one_serves_on(
+    ctx: Context, running: FakeBackend
+) -> None:
+    running.handed_back = True
+    with pytest.raises(DevenvError, match="did not keep the content; .* serves on") as failed:
+        await upgrade(ctx, "v2")
+    assert failed.value.exit_code == 1
+    assert php(running) == ["v1 owner running"]
+    assert "written by a person" in running.owner.content["post"]
+
+
+async def test_a_new_one_that_could_not_ask_for_the_proof_is_not_waited_for(
+    ctx: Context, running: FakeBackend
+) -> None:
+    """The old one was restarted just then. Its frozen file tells the same: the SHA-256 was equal."""
+    running.unproved = True
+    async with asyncio.timeout(5):
+        await upgrade(ctx, "v2")
+    assert php(running) == ["v2 owner running"]
+    [(_, receipt)] = ctx.store.receipts()
+    assert receipt.verified
+    assert "SHA-256" in receipt.reason
 
 
 async def test_rollback_brings_back_the_release_with_todays_content(
@@ -173,6 +232,28 @@ async def test_what_a_killed_devenv_left_is_settled_by_the_next_run(
     assert [receipt.resumed for _, receipt in ctx.store.receipts()] == [True] * (phase == "completed")
 
 
+async def test_a_hand_over_that_completes_while_the_gates_are_asked_makes_no_fork_of_the_old_one(
+    ctx: Context, running: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gate answers at a moment of its own: the old one still owned, the new one owned already."""
+    await running.start_beside("v2", lambda _: None)
+    true = running.instances
+    early = [True]
+
+    async def instances(*, ask_gates: bool = True) -> list[Instance]:
+        found = await true(ask_gates=ask_gates)
+        if early and early.pop():
+            old = next(one for one in found if one.gate and one.gate.role == "moved")
+            assert old.gate is not None
+            found[found.index(old)] = replace(old, gate=replace(old.gate, role="owner", state="open"))
+        return found
+
+    monkeypatch.setattr(running, "instances", instances)
+    await settle(ctx)
+    assert php(running) == ["v2 owner running"]
+    assert [receipt.verified for _, receipt in ctx.store.receipts()] == [True]
+
+
 async def test_steps_that_never_ran_are_told_as_cancelled(
     ctx: Context, running: FakeBackend, told: Told
 ) -> None:
@@ -189,3 +270,75 @@ def test_the_next_release_is_the_next_number() -> None:
     assert next_release("1.9") == "1.10"
     with pytest.raises(UsageError):
         next_release("latest")
+
+
+async def test_content_that_goes_back_while_it_is_compared_is_not_called_unverified(
+    ctx: Context, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new instance is restarted: at its end it gives the content, and what was written since, back."""
+    await up(ctx)
+    compare = backend.fingerprint
+
+    async def give_back(instance: Instance) -> Mapping[str, Any]:
+        old, new = (one for one in backend.containers if one.service == "php-fpm")
+        if new.role == "owner":
+            new.content["post"].append("written since")
+            old.content = {table: list(rows) for table, rows in new.content.items()}
+            new.role, old.role, old.epoch = "moved", "owner", new.epoch + 1
+            new.say("owner", "terminating")
+            old.say("successor", "completed", epoch=old.epoch)
+            old.say("successor", "opened", epoch=old.epoch)
+        return await compare(instance)
+
+    monkeypatch.setattr(backend, "fingerprint", give_back)
+    with pytest.raises(DevenvError, match="serves on with all content") as failed:
+        await upgrade(ctx, "v2")
+    assert not isinstance(failed.value, NotVerified)
+    assert backend.owner.release == "v1"
+    assert backend.owner.content["post"][-1] == "written since"
+    assert all(receipt.verified for _, receipt in ctx.store.receipts())
+
+
+@pytest.fixture
+async def handing_over(running: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    """An instance that came beside the owner gets the content just as one of them is stopped."""
+    old = running.owner
+    new = running.add("php-fpm", "v2", role="incoming")
+    stop = running.stop_one
+
+    async def complete_first(instance: Instance) -> None:
+        if old.role == "owner" and new.epoch == 0:
+            running._complete(old, new)
+        await stop(instance)
+
+    monkeypatch.setattr(running, "stop_one", complete_first)
+    return running
+
+
+async def test_a_newcomer_that_gets_the_content_as_it_is_discarded_keeps_it(
+    ctx: Context, handing_over: FakeBackend
+) -> None:
+    await settle(ctx)
+    assert php(handing_over) == ["v2 owner running"]
+    assert "written by a person" in handing_over.owner.content["post"]
+
+
+async def test_an_owner_that_hands_over_between_two_answers_is_no_fork(
+    ctx: Context, handing_over: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (one for one in handing_over.containers if one.service == "php-fpm")
+    ask = handing_over.instances
+
+    async def one_after_the_other(*, ask_gates: bool = True) -> list[Instance]:
+        found = await ask(ask_gates=ask_gates)
+        if old.role != "owner":
+            return found
+        # The old one has answered. Its successor answers when it has the content.
+        handing_over._complete(old, new)
+        return [one if one.id == old.id else again for one, again in zip(found, await ask(), strict=True)]
+
+    monkeypatch.setattr(handing_over, "instances", one_after_the_other)
+    await settle(ctx)
+    assert php(handing_over) == ["v2 owner running"]
+    assert ctx.store.snapshots() == []
+    assert [receipt.verified for _, receipt in ctx.store.receipts()] == [True]

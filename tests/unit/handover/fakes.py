@@ -16,7 +16,7 @@ from devenv.handover.record import Record, Role, Successor
 from devenv.handover.settings import Address, Settings
 from devenv.handover.wire import Peer
 
-LEASE = 0.15
+LEASE = 0.5
 
 
 class FakeServers:
@@ -70,7 +70,7 @@ class FakeInstance:
         records.save(self.settings.state / "record.json", self.record)
         self.steps.append("record")
 
-    def relay_to(self, successor: Successor) -> None:
+    def relay_to(self, successor: Successor, *, sure: bool = True) -> None:
         self.state = State.RELAYING
         self.steps.append("relay")
 

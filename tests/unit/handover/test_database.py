@@ -253,6 +253,20 @@ def test_a_frozen_file_does_not_change_by_being_read(path: Path, sql: Sql) -> No
     assert database.sha256(path) == before
 
 
+def test_a_frozen_file_that_was_read_since_can_be_written_again(path: Path, sql: Sql) -> None:
+    """What SQLite leaves beside a WAL database has the rights of its file."""
+    sql(path, "PRAGMA journal_mode = WAL", *FILL)
+    database.freeze(path)
+    path.chmod(0o444)
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reader:
+        reader.execute("SELECT count(*) FROM note").fetchone()
+    beside = [Path(f"{path}{suffix}") for suffix in database.SIDE_FILES]
+    assert any(one.exists() and one.stat().st_mode & 0o222 == 0 for one in beside)
+    database.thaw(path)
+    assert not any(one.exists() for one in beside)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_a_database_that_was_never_written_is_frozen_as_an_empty_file(path: Path) -> None:
     database.freeze(path)
     assert path.stat().st_size == 0

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devenv.handover.deadlines import Deadlines
+from devenv.handover.gate import _EXIT
 
 ROOT = Path(__file__).parents[3]
-CHAIN = ("poll", "drain", "lease", "hook", "termination", "grace")
+CHAIN = ("poll", "drain", "lease", "absent", "hook", "termination", "grace")
 PAIRS = list(itertools.pairwise(CHAIN))
 
 
@@ -22,9 +23,10 @@ def test_the_deadlines_as_they_are_fit_together() -> None:
     assert Deadlines().disorder() is None
 
 
-@given(st.lists(st.floats(0.001, 1e6), min_size=6, max_size=6))
+@given(st.lists(st.floats(0.001, 1e6), min_size=len(CHAIN), max_size=len(CHAIN)))
 def test_an_order_is_accepted_exactly_when_each_is_shorter_than_the_next(values: list[float]) -> None:
-    deadlines = replace(Deadlines(), **dict(zip(CHAIN, values, strict=True)))
+    chained = dict(zip(CHAIN, values, strict=True))
+    deadlines = replace(Deadlines(), **chained, finish=0.0, save=0.0, endpoints=0.0, linger=0.0)
     rising = all(shorter < longer for shorter, longer in itertools.pairwise(values))
     assert (deadlines.disorder() is None) == rising
 
@@ -58,10 +60,23 @@ def test_httpd_waits_longer_than_any_request_is_held() -> None:
     assert float(overall) > longest
 
 
-def test_a_terminating_owner_ends_before_it_is_killed_with_all_that_comes_after_its_wait() -> None:
+def test_an_end_fits_into_the_grace_period_with_all_that_it_can_consist_of() -> None:
+    """The wait for a successor, the last requests, the snapshot, the linger; and the time to exit."""
     deadlines = Deadlines()
-    assert deadlines.termination + deadlines.linger < deadlines.grace
-    assert deadlines.hook + deadlines.linger < deadlines.termination
+    whole = deadlines.termination + deadlines.finish + deadlines.save + deadlines.linger
+    assert whole + _EXIT < deadlines.grace
+
+
+@pytest.mark.parametrize("longer", ["finish", "save", "endpoints", "linger"])
+def test_an_end_that_does_not_fit_into_the_grace_period_is_told(longer: str) -> None:
+    disorder = replace(Deadlines(), **{longer: 60.0}).disorder()
+    together = "deadlines termination, finish, save, endpoints and linger together"
+    assert disorder == f"{together} must be shorter than grace"
+
+
+def test_an_owner_that_hands_over_at_the_last_moment_gives_its_requests_as_long_as_a_sole_one() -> None:
+    deadlines = Deadlines()
+    assert deadlines.grace - deadlines.termination - deadlines.linger - _EXIT >= deadlines.finish
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Deadlines)])
@@ -78,3 +93,13 @@ def test_a_successor_renews_more_than_once_within_a_lease() -> None:
     deadlines = Deadlines()
     # `_renewing` asks each third of a lease; the way there and back must fit in the rest.
     assert deadlines.lease / 3 + deadlines.connect < deadlines.lease * 2 / 3
+
+
+def test_the_deadlines_of_the_kubernetes_manifest_fit_together() -> None:
+    manifest = (Path(__file__).parents[3] / "k8s" / "base" / "php-fpm-deployment.yaml").read_text()
+    given = dict(re.findall(r'\{name: (GATE_DEADLINE_\w+), value: "(\d+)"\}', manifest))
+    deadlines = Deadlines.from_env(given)
+    assert deadlines.disorder() is None
+    (grace,) = re.findall(r"terminationGracePeriodSeconds: (\d+)", manifest)
+    assert float(grace) == deadlines.grace
+    assert deadlines.endpoints > 0

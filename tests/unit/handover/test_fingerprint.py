@@ -17,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from devenv.handover.fingerprint import ROWS_AT_ONCE, fingerprint
+from devenv.handover.problem import Problem
 
 Sql = Callable[..., list[tuple[object, ...]]]
 NOTES = "CREATE TABLE note (id INTEGER PRIMARY KEY, text, size)"
@@ -310,7 +311,7 @@ def test_a_corrupt_database_has_none(path: Path, sql: Sql) -> None:
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xa5" * (len(content) - 4096)
     path.write_bytes(content)
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(Problem, match="the database cannot be read: database.sqlite: "):
         fingerprint(path)
 
 
@@ -323,7 +324,7 @@ def test_it_changes_nothing(path: Path, sql: Sql) -> None:
 
 
 def test_no_database_is_made_where_there_is_none(path: Path) -> None:
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(Problem, match="unable to open"):
         fingerprint(path)
     assert not path.exists()
 

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from devenv.handover import database, snapshot
+from devenv.handover import mark as marks
 from devenv.handover.fingerprint import fingerprint
+from devenv.handover.mark import Mark
 from devenv.handover.problem import Problem
 from devenv.handover.record import FORMAT, Record, Role
 from devenv.handover.settings import Settings
@@ -58,8 +60,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 
 def saved(settings: Settings, record: Record = OWNER) -> Path:
+    """By an owner that has served before."""
     assert settings.snapshots is not None
+    sign(settings.snapshots, record)
     return settings.snapshots / str(snapshot.save(settings, record)["file"])
+
+
+def sign(folder: Path, record: Record) -> None:
+    marks.save(folder, Mark(record.uid, "host", "v1", record.lineage, record.epoch))
 
 
 def install(settings: Settings, path: Path) -> snapshot.Description:
@@ -138,7 +146,7 @@ def test_nothing_is_saved_where_there_is_no_place_for_it(content: Settings) -> N
 
 def test_scratch_files_do_not_stay(content: Settings, folder: Path) -> None:
     saved(content)
-    assert sorted(path.name.rpartition(".")[2] for path in folder.iterdir()) == ["lineage", "tar"]
+    assert sorted(path.name.rpartition(".")[2] for path in folder.iterdir()) == ["json", "tar"]
     assert list(content.state.iterdir()) == []
 
 
@@ -202,17 +210,26 @@ def test_the_newest_is_the_one_that_was_saved_last(
     assert snapshot.newest(folder) == last
 
 
-def test_it_is_of_the_lineage_that_was_saved_last(
+def test_it_is_of_the_content_that_was_served_last(
     content: Settings, folder: Path, clock: list[float]
 ) -> None:
     """What was replaced by a restored snapshot does not come back."""
     saved(content, OWNER.evolve(epoch=9))
     restored = saved(content, OWNER.evolve(lineage="new", epoch=1))
     other = saved(content, OWNER.evolve(lineage="other"))
-    (folder / "lineage").write_text("new")
+    sign(folder, OWNER.evolve(lineage="new", epoch=1))
     assert snapshot.newest(folder) == restored
-    (folder / "lineage").unlink()
+    (folder / marks.NAME).unlink()
     assert snapshot.newest(folder) == other
+
+
+def test_content_that_was_recovered_and_not_saved_since_goes_back_to_what_there_is(
+    content: Settings, folder: Path
+) -> None:
+    """Its lineage begins when a person gives its owner up: with the snapshot of another one."""
+    last = saved(content)
+    sign(folder, OWNER.evolve(lineage="recovered"))
+    assert snapshot.newest(folder) == last
 
 
 def test_a_clock_that_goes_back_brings_no_older_content_back(
@@ -407,6 +424,44 @@ def test_one_whose_database_was_damaged_before_it_was_saved_is_refused(
     )
     with pytest.raises(Problem, match="its database is damaged"):
         install(content, forged)
+
+
+def spoil(path: Path, where: int) -> bytes:
+    with path.open("r+b") as file:
+        file.seek(where)
+        file.write(b"\xff" * 64)
+    return path.read_bytes()
+
+
+def test_a_damaged_database_is_saved_as_it_is_and_that_is_said(content: Settings, folder: Path) -> None:
+    """The data never gives way: what can be read of it by other means must not end with the container."""
+    raw = spoil(content.database, 4096 * 2)
+    path = saved(content)
+    said = snapshot.describe(path)
+    assert said["fingerprint"] is None
+    assert said["damage"]
+    content.database.unlink()
+    install(content, path)
+    # SQLite's own copy differs in a counter on the first page.
+    assert content.database.read_bytes()[4096:] == raw[4096:]
+
+
+def test_what_is_no_database_any_more_is_saved_with_its_side_files_when_nobody_writes(
+    content: Settings, folder: Path
+) -> None:
+    raw = spoil(content.database, 0)
+    Path(f"{content.database}-wal").write_bytes(b"the last writes")
+    path = folder / str(snapshot.save(content, OWNER, still=True)["file"])
+    with pytest.raises(Problem, match="the database cannot be read"):
+        snapshot.save(content, OWNER)
+    assert snapshot.describe(path)["fingerprint"] is None
+    with tarfile.open(path) as tar:
+        wal = tar.extractfile("database.sqlite-wal.saved")
+        assert wal is not None
+        assert wal.read() == b"the last writes"
+    content.database.unlink()
+    install(content, path)
+    assert content.database.read_bytes() == raw
 
 
 def test_nothing_is_changed_where_a_folder_cannot_be_replaced(

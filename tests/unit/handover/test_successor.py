@@ -101,7 +101,7 @@ def place(settings: Settings, tmp_path: Path) -> Settings:
         state=data / ".gate",
         travel=(data / "uploads",),
         snapshots=None,
-        deadlines=replace(settings.deadlines, poll=0.01, hook=1.0, connect=0.5, reply=2.0),
+        deadlines=replace(settings.deadlines, poll=0.01, hook=5.0, connect=1.0, reply=5.0),
     )
 
 

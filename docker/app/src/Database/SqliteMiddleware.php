@@ -12,9 +12,8 @@ use Doctrine\DBAL\Driver\Middleware\AbstractDriverMiddleware;
 final class SqliteMiddleware implements Middleware
 {
     /**
-     * synchronous: what was acknowledged is on the disk, also if the power fails.
-     * journal_mode stays DELETE, SQLite's default: there is one file to look after, and between two
-     * requests it is complete by itself.
+     * synchronous: what was acknowledged is on the disk, also if the power fails. The journal mode is the
+     * file's own, see CreateDatabaseCommand.
      */
     private const PRAGMAS = 'PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;';
 

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from devenv.model import receipt as receipts
 from devenv.model.events import Answer
+from devenv.model.words import age
 
 Data = Mapping[str, Any]
 Words = Callable[[Data], str]
@@ -26,8 +28,8 @@ def _status(data: Data) -> str:
         gate = one["gate"] or {}
         role = f"{gate['role']}, epoch {gate['epoch']}, {gate['state']}" if gate else ""
         health = f" ({one['health']})" if one["health"] else ""
-        age = _age(time.time() - one["created"])
-        line = f"  {one['name']:24} {one['release']:8} {one['state']}{health:10} {age:>6}  {role}"
+        old = age(time.time() - one["created"])
+        line = f"  {one['name']:24} {one['release']:8} {one['state']}{health:10} {old:>6}  {role}"
         lines.append(line.rstrip())
         if gate.get("failed"):
             lines.append(f"    failed: {gate['failed']['error']}: {gate['failed']['why']}")
@@ -54,9 +56,28 @@ def _snapshots(data: Data) -> str:
     if not data["snapshots"]:
         return "no snapshots yet; to take one: devenv snapshot save"
     return "\n".join(
-        f"{one['name']:56} {one['bytes']:>12,} bytes  {_age(time.time() - one['time'])} old"
+        f"{one['name']:56} {one['bytes']:>12,} bytes  {age(time.time() - one['time'])} old"
         for one in data["snapshots"]
     )
+
+
+def _receipts(data: Data) -> str:
+    if not data["receipts"]:
+        return "no receipts yet; an upgrade leaves one"
+    return "\n".join(
+        f"{'✓' if one['verified'] else '✗'} {one['name']:40} {one['from']} → {one['to']}"
+        f"  {age(time.time() - one['time'])} old"
+        for one in data["receipts"]
+    )
+
+
+def _receipt(data: Data) -> str:
+    found = receipts.from_json({name: value for name, value in data.items() if name != "path"})
+    return "\n".join([*receipts.words(found), f"  {data['path']}"])
+
+
+def _open(data: Data) -> str:
+    return f"{data['url']}{'' if data['browser'] else '  (there is no browser on this machine)'}"
 
 
 def _doctor(data: Data) -> str:
@@ -75,17 +96,14 @@ def _mends(data: Data) -> str:
     )
 
 
-def _age(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{max(seconds, 0):.0f}s"
-
-
 _KINDS: dict[str, Words] = {
     "status": _status,
     "verify": _verify,
     "snapshots": _snapshots,
+    "receipts": _receipts,
+    "receipt": _receipt,
+    "open": _open,
+    "recover": lambda data: f"recovered: it is {data.get('role')} now, epoch {data.get('epoch')}",
     "doctor": _doctor,
     "mends": _mends,
     "snapshot": lambda data: str(data["path"]),

@@ -1,0 +1,628 @@
+"""The stack in one namespace of a Kubernetes cluster. The manifests of k8s/ are used as they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from devenv import portforward
+from devenv.backends import gates, namespace, pods, settings
+from devenv.backends.manifests import NAMESPACE, OURS, SECRET, kustomization, rolled_out, rollout, undone
+from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, By
+from devenv.errors import CommandFailed, DevenvError
+from devenv.logs import sources
+from devenv.logs.pods import Pods
+from devenv.model.events import LogLine, Note, unnoted
+from devenv.model.instance import Gate, Instance
+from devenv.model.stack import Stack
+from devenv.tools import docker, http, process
+from devenv.tools.kubectl import Cluster, Object, holds, name_of
+
+GRACE = 200
+"""`terminationGracePeriodSeconds` of the manifests: an end is a hand-over, never cut short by us."""
+_KINDS = "deployments,services,ingresses,networkpolicies,poddisruptionbudgets,secrets"
+_MANAGER = "--field-manager=devenv"
+_HOLD = 240
+"""`minReadySeconds` during an upgrade: so long the old pod stays beside a new one that is ready, to be
+compared with it. Should devenv be gone meanwhile, the rollout goes on by itself then."""
+_ROLLOUT = 300.0
+"""Seconds in which pods must be ready, images there."""
+_TERMINATES = 15.0
+"""Seconds in which a namespace that is being deleted is gone."""
+_SEEN = 30.0
+"""Seconds in which a node has seen that an image has come that a pod waits for."""
+_REFUSED = 5.0
+"""Seconds in which a pod that was refused is taken, once it is tried again."""
+_TRIED = "devenv.io/tried"
+"""Annotation of a ReplicaSet: when it was made to try again."""
+_STARTS = 60.0
+"""Seconds in which the container of a pod starts, image there."""
+_SERVES = 30.0
+"""Seconds in which a site whose pods are all ready is reached."""
+_FAILED = {"error", "why", "next"}
+"""What an event tells that is a failure."""
+_AGAIN = 20.0
+"""Seconds in which a container that has ended is started again, the first time."""
+_TICK = 2.0
+"""Seconds after which pods are looked at again, though nothing was told of them."""
+_HTTPD_REPLICAS = 2
+
+
+class Kubernetes:
+    """`overlay` is one of k8s/overlays; `folder` is ours, for what is derived from it and the stack."""
+
+    def __init__(self, stack: Stack, cluster: Cluster, overlay: Path, folder: Path) -> None:
+        self._stack = stack
+        self._cluster = cluster
+        self._overlay = overlay
+        self._folder = folder
+        self._settings = folder / "settings.env"
+        self._forward = folder / portforward.FOLDER
+        self._restore = folder / "restore"
+        """Holds the path of the snapshot that the next start begins with."""
+        self._failures: dict[str, Mapping[str, Any]] = {}
+        """What instances have last failed of, as far as their journals were read."""
+        self._ended: dict[str, list[Mapping[str, Any]]] = {}
+        """Journals of instances that we have ended: they are gone with their pods."""
+
+    async def check(self) -> None:
+        await self._cluster.call("version", "--output=json", "--request-timeout=10s")
+
+    async def provide(self) -> bool:
+        """The cluster is another's."""
+        return False
+
+    async def remove_place(self) -> bool:
+        return False
+
+    # What is there
+
+    async def instances(self, *, ask_gates: bool = True) -> list[Instance]:
+        found = [self._instance(pod) for pod in await self._pods()]
+        found.sort(key=lambda one: one.created)
+        if not ask_gates:
+            return found
+        return list(await asyncio.gather(*(self._asked(one) for one in found)))
+
+    async def _pods(self, service: str = "") -> list[Object]:
+        selector = f"{pods.NAME_LABEL}={service},{OURS}" if service else OURS
+        return await self._cluster.get("pods", "--selector", selector)
+
+    def _instance(self, pod: Object) -> Instance:
+        return pods.instance(pod, self._port())
+
+    def _port(self) -> int:
+        """Where requests arrive now; where nobody listens yet, the next start does at the stack's port."""
+        running = portforward.state(self._forward)
+        return running.port if running else self._stack.stack.port
+
+    async def _asked(self, instance: Instance) -> Instance:
+        """With its gate's word. Kubernetes calls a container started only when its hook has ended."""
+        if instance.service != PHP_FPM:
+            return instance
+        gate = await self.gate(instance)
+        return replace(instance, gate=gate, state="running" if gate else instance.state)
+
+    async def gate(self, instance: Instance) -> Gate | None:
+        answer = await self._exec(instance, "gate", "status", check=False, timeout=20)
+        if answer.code != 0:
+            return None
+        return gates.status(instance.name, self.by_hand("log", instance), answer.stdout)
+
+    def releases(self) -> dict[str, str]:
+        values = settings.read(self._settings)
+        return {one: values[key] for one in SERVICES if (key := settings.release_key(one)) in values}
+
+    async def images(self, release: str) -> dict[str, str]:
+        names = {self._stack.image(service, release): service for service in SERVICES}
+        found = await docker.inspect_images(list(names))
+        return {names[name]: image.digest for name, image in found.items()}
+
+    # Settings
+
+    async def prepare(self, releases: Mapping[str, str]) -> bool:
+        lost = {} if settings.has_secrets(self._settings) else await self._secrets_there()
+        return settings.write(
+            self._settings,
+            {**lost, **{settings.release_key(service): release for service, release in releases.items()}},
+        )
+
+    async def _secrets_there(self) -> dict[str, str]:
+        """Of a cluster whose settings were removed: a successor with new secrets would be refused."""
+        with suppress(DevenvError):
+            for secret in await self._cluster.get("secret", SECRET):
+                data = secret.get("data", {})
+                with docker.readable("the cluster", f"remove the secret {SECRET}"):
+                    return {
+                        variable: base64.b64decode(data[name]).decode().strip()
+                        for variable, name in settings.SECRETS.items()
+                        if name in data
+                    }
+        return {}
+
+    def _write(self, httpd: int) -> None:
+        """The kustomization that `kubectl apply -k` reads: the overlay, with this stack's values."""
+        values = settings.read(self._settings)
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for variable, name in settings.SECRETS.items():
+            path = self._folder / name
+            path.touch(0o600)
+            path.write_text(values[variable])
+        overlay = os.path.relpath(self._overlay.resolve(), self._folder.resolve())
+        made = kustomization(self._stack, self.releases(), overlay, httpd)
+        (self._folder / "kustomization.yaml").write_text(json.dumps(made, indent=2) + "\n")
+
+    # From nothing to a stack that serves
+
+    async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
+        if replace is None:
+            await self.bring([self._stack.image(one, tag) for one, tag in self.releases().items()])
+            if await self._to_restore():
+                # Nobody writes before the content is there.
+                await self._apply(httpd=0)
+                await self._ready(PHP_FPM, note)
+                await self._restore_last()
+            await self._apply(httpd=_HTTPD_REPLICAS)
+            async with asyncio.TaskGroup() as group:
+                for service in SERVICES:
+                    group.create_task(self._ready(service, note))
+        elif replace == HTTPD:
+            await self.bring([self._stack.image(one, tag) for one, tag in self.releases().items()])
+            await self._apply(httpd=_HTTPD_REPLICAS)
+            await self._ready(HTTPD, note)
+        await self._listen()
+
+    async def _listen(self) -> None:
+        """On the stack's port of this machine, from now on, also when devenv has ended."""
+        at = self._cluster
+        target = portforward.Target(at.kubeconfig, at.context, at.namespace, kubectl=(at.program,))
+        try:
+            await portforward.start(self._forward, self._stack.stack.port, target)
+        except OSError as error:
+            raise DevenvError(
+                f"{self._forward} cannot be used",
+                str(error),
+                "make it yours, and see that the disk is not full",
+            ) from error
+        # A pod that is ready is not yet known to each node.
+        await http.until_it_serves(self._stack.stack.port, self._stack.app.warmup, _SERVES)
+
+    async def bring(self, images: Sequence[str]) -> None:
+        """They are pulled from a registry."""
+
+    async def _apply(self, *, httpd: int) -> None:
+        self._write(httpd)
+        await self._must_have_room()
+        argv = ["apply", "--server-side", "--force-conflicts", _MANAGER, "--kustomize", str(self._folder)]
+        await self._cluster.call(*argv, timeout=120)
+
+    async def _must_have_room(self) -> None:
+        """Of all that is to be applied, what is there already must be ours, in a namespace that stays."""
+        deadline = time.monotonic() + _TERMINATES
+        while True:
+            there = await self._cluster.get("--kustomize", str(self._folder))
+            going = namespace.terminating(there)
+            if going is None:
+                break
+            if time.monotonic() > deadline:
+                raise await self._stuck(going)
+            await asyncio.sleep(0.5)
+        if others := namespace.foreign(there):
+            names = ", ".join(map(namespace.called, others))
+            raise DevenvError(
+                f"the namespace {NAMESPACE} has objects that are not devenv's: {names}",
+                f"they are called as devenv's own would be, and have no label {OURS}",
+                "nothing was changed. Rename them or delete them, if nobody needs them; to see one:"
+                f" {self._cluster.by_hand('describe', others[0]['kind'].lower(), name_of(others[0]))}",
+            )
+
+    async def _stuck(self, going: Object) -> DevenvError:
+        words, kinds = namespace.kept_by(going)
+        left = [one for kind in kinds for one in await self._cluster.get(kind)]
+        held = namespace.finalizers(left)
+        if not held:
+            next_step = f"wait until it is gone, see: {self._cluster.by_hand('get', 'namespace', NAMESPACE)}"
+        else:
+            kind = f"{left[0]['kind'].lower()}/NAME"
+            patch = ("patch", kind, "--type=merge", "--patch", '{"metadata":{"finalizers":null}}')
+            next_step = (
+                "let whoever has set the finalizers do their work; if they are gone for good, remove each:"
+                f" {self._cluster.by_hand(*patch)}; then devenv up"
+            )
+        return DevenvError(
+            f"the namespace {NAMESPACE} is being deleted, and does not go",
+            f"held by {', '.join(held)}" if held else words or "Kubernetes does not say why",
+            next_step,
+        )
+
+    async def _try_again(self, service: str) -> None:
+        """Its ReplicaSets wait for longer after each refused pod; one that is touched tries at once."""
+        touch = ["annotate", "replicasets", "--overwrite", f"{_TRIED}={time.time():.0f}"]
+        await self._cluster.call(*touch, "--selector", f"{pods.NAME_LABEL}={service},{OURS}")
+
+    def _refused(self, service: str, why: str) -> DevenvError:
+        quota = "quota" in why
+        look = self._cluster.by_hand("describe", "resourcequotas" if quota else "replicasets")
+        next_step = f"raise the quota, then try again; to see it: {look}" if quota else f"see: {look}"
+        return DevenvError(f"a pod of {service} is refused", why, next_step)
+
+    async def _to_restore(self) -> bool:
+        """Whether to begin with what the last `down` saved. Not once anybody may have written since."""
+        if not self._restore.exists():
+            return False
+        found = {name_of(one): one for one in await self._cluster.get("deployments", "--selector", OURS)}
+        served = HTTPD in found and found[HTTPD]["spec"].get("replicas", 1) > 0
+        if PHP_FPM in found and served:
+            self._restore.unlink()
+            return False
+        return True
+
+    async def _restore_last(self) -> None:
+        snapshot = Path(self._restore.read_text().strip())
+        if not snapshot.exists():
+            raise DevenvError(
+                "the content that the last down saved is not there any more",
+                f"{snapshot} was removed",
+                "put it back; or begin anew: devenv reset, then devenv snapshot restore NAME",
+            )
+        [owner] = [one for one in await self.instances() if one.owner and not one.leaving]
+        await self.restore(owner, snapshot)
+        self._restore.unlink()
+
+    async def _ready(self, service: str, note: Note) -> None:
+        """Wait until the pods of a deployment are there, ready, and no others; or tell what keeps them."""
+        waiting = _Waiting(note)
+        async with aclosing(self._looks(service)) as looks:
+            async for found, there in looks:
+                if rolled_out(found):
+                    return
+                await self._wait_on(there, waiting)
+        raise AssertionError("looks do not end")
+
+    async def _looks(self, service: str) -> AsyncGenerator[tuple[Object | None, list[Object]], None]:
+        """A deployment and its pods, at once and whenever something has changed."""
+        changed = asyncio.Event()
+        refused: float | None = None
+
+        async def listen() -> None:
+            selector = f"{pods.NAME_LABEL}={service},{OURS}"
+            async with aclosing(self._cluster.watch("pods", selector)) as changes:
+                async for _ in changes:
+                    changed.set()
+
+        listening = asyncio.create_task(listen())
+        try:
+            while True:
+                changed.clear()
+                found = await self._cluster.get("deployment", service)
+                why = namespace.refusal(found[0]) if found else ""
+                if not why:
+                    refused = None
+                elif refused is None:
+                    refused = time.monotonic()
+                    await self._try_again(service)
+                elif time.monotonic() - refused > _REFUSED:
+                    raise self._refused(service, why)
+                yield (found[0] if found else None), await self._pods(service)
+                with suppress(TimeoutError):
+                    # Also without a word: a deployment counts its pods a little later than they change.
+                    async with asyncio.timeout(0.5 if changed.is_set() else _TICK):
+                        await changed.wait()
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+
+    async def _wait_on(self, there: Sequence[Object], waiting: _Waiting) -> None:
+        """Say what keeps these pods; raise it where it will not come right, or has kept them for too long."""
+        causes = list(pods.causes(there))
+        if causes:
+            causes = list(pods.causes(there, await self._events()))
+        waiting.tell(causes)
+        for cause in causes:
+            brought = cause.reason == pods.ABSENT and waiting.seconds < _SEEN
+            if (cause.final and not brought) or waiting.is_over:
+                raise await self._explain(cause)
+        if waiting.is_over:
+            raise DevenvError(
+                "the rollout did not end",
+                f"not all pods were replaced within {_ROLLOUT:g} s",
+                f"see: {self._cluster.by_hand('get', 'pods')}",
+            )
+
+    async def _events(self) -> list[Object]:
+        return await self._cluster.get("events", "--field-selector", "involvedObject.kind=Pod")
+
+    async def _explain(self, cause: pods.Cause) -> DevenvError:
+        """What the gate says is closer to the cause than what Kubernetes says."""
+        for one in await self.instances():
+            if one.name != cause.pod:
+                continue
+            tail = await self.log_tail(one)
+            if failed := await self._failed(one, cause):
+                return DevenvError(f"{one.name}: {failed['error']}", failed["why"], failed["next"], tail)
+            why = ": ".join(filter(None, (cause.reason, cause.message)))
+            return DevenvError(f"{one.name} did not come up", why, f"see: {self.by_hand('look', one)}", tail)
+        return DevenvError(f"{cause.pod} did not come up", cause.reason, "it is gone; try again")
+
+    async def _failed(self, instance: Instance, cause: pods.Cause) -> Mapping[str, Any] | None:
+        """What its gate has failed of. A hook's failure ends the container; the next one has its journal."""
+        if instance.gate and instance.gate.failed:
+            return instance.gate.failed
+        late = time.monotonic() + _AGAIN
+        while cause.reason == pods.HOOK and instance.id not in self._failures and time.monotonic() < late:
+            async for _ in self._follow(instance, follow=False):
+                pass
+            await asyncio.sleep(0.5)
+        return self._failures.get(instance.id)
+
+    # A release beside another
+
+    async def start_beside(
+        self, release: str, seen: Callable[[Instance], None], note: Note = unnoted
+    ) -> None:
+        image = self._stack.image(PHP_FPM, release)
+        there = await self._pods(PHP_FPM)
+        digests = await self.images(release)
+        await self._patch(hold=_HOLD, image=image, digest=digests.get(PHP_FPM, ""))
+        try:
+            await self._until_ready({pod["metadata"]["uid"] for pod in there}, seen, note)
+        except BaseException:
+            known = {pod["metadata"]["uid"] for pod in there}
+            if not [pod for pod in await self._pods(PHP_FPM) if pod["metadata"]["uid"] not in known]:
+                # Nobody has come whom another could send away, and nobody shall come later.
+                await self._undo(there[-1])
+            raise
+
+    async def _until_ready(self, known: set[str], seen: Callable[[Instance], None], note: Note) -> None:
+        """Until a pod that is not known is ready."""
+        waiting = _Waiting(note)
+        async with aclosing(self._looks(PHP_FPM)) as looks:
+            async for _, there in looks:
+                new = [pod for pod in there if pod["metadata"]["uid"] not in known]
+                if not new:
+                    await self._wait_on([], waiting)
+                    continue
+                seen(self._instance(new[0]))
+                if holds(new[0], "Ready"):
+                    return
+                await self._wait_on(new, waiting)
+
+    async def _patch(self, *, hold: int, image: str = "", digest: str = "") -> None:
+        patch = json.dumps({"spec": rollout(hold, image, digest)})
+        await self._cluster.call("patch", "deployment", PHP_FPM, _MANAGER, "--patch", patch)
+
+    async def stop_one(self, instance: Instance) -> None:
+        """One of an older template goes when the rollout goes on, one of the newest when it is undone."""
+        gate = await self.gate(instance)
+        if gate is not None and gate.role == "owner":
+            # It may have no one to hand over to, and there is no volume that its content could stay in.
+            await self.snapshot(instance, self._saved(instance))
+        keeping = asyncio.create_task(self._keep_journal(instance))
+        try:
+            there = await self._pods(PHP_FPM)
+            mine = [pod for pod in there if pod["metadata"]["uid"] == instance.id]
+            others = [pod for pod in there if pod["metadata"]["uid"] != instance.id and _stays(pod)]
+            if mine and _stays(mine[0]) and others:
+                newest = max([*mine, *others], key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+                if newest is mine[0]:
+                    await self._undo(others[-1])
+                else:
+                    await self._patch(hold=0)
+            elif mine and _stays(mine[0]):
+                await self._cluster.call("delete", "pod", instance.name, "--wait=false")
+            await self._until_gone(instance)
+        finally:
+            await asyncio.wait([keeping], timeout=5)
+            keeping.cancel()
+
+    async def _undo(self, old: Object) -> None:
+        """The template of the pod that stays, whole and at once: one that is ready must not outlast it."""
+        [owner] = [one for one in old["metadata"]["ownerReferences"] if one["kind"] == "ReplicaSet"]
+        [replicas] = await self._cluster.get("replicaset", str(owner["name"]))
+        patch = json.dumps(undone(replicas))
+        await self._cluster.call("patch", "deployment", PHP_FPM, _MANAGER, "--type=json", "--patch", patch)
+
+    async def _keep_journal(self, instance: Instance) -> None:
+        kept = self._ended.setdefault(instance.id, [])
+        async with aclosing(self._follow(instance, follow=True)) as events:
+            async for event in events:
+                kept.append(event)
+
+    async def _until_gone(self, instance: Instance) -> None:
+        argv = ["wait", "--for=delete", f"pod/{instance.name}", f"--timeout={GRACE + 30}s"]
+        await self._cluster.call(*argv, timeout=GRACE + 60)
+
+    async def remove_one(self, instance: Instance) -> None:
+        """It went with its end."""
+
+    async def revive(self, instance: Instance) -> None:
+        """Kubernetes starts what has ended by itself."""
+
+    # Its gate
+
+    async def hook(self, instance: Instance) -> None:
+        await self._ask(instance, "hook", timeout=GRACE)
+
+    async def gate_events(
+        self, instance: Instance, *, follow: bool
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        if instance.id in self._ended:
+            for event in self._ended[instance.id]:
+                yield event
+            return
+        async with aclosing(self._follow(instance, follow=follow)) as events:
+            async for event in events:
+                yield event
+
+    async def _follow(self, instance: Instance, *, follow: bool) -> AsyncGenerator[Mapping[str, Any], None]:
+        verb = ["timeout", str(GRACE * 3), "gate", "events", "--follow"] if follow else ["gate", "events"]
+        deadline = time.monotonic() + _STARTS
+        while True:
+            heard = False
+            async with aclosing(process.stream(self._exec_argv(instance, *verb), check=False)) as lines:
+                async for line in lines:
+                    if line.stream == "stdout" and (told := gates.event(line.text)):
+                        heard = True
+                        if told.keys() >= _FAILED:
+                            self._failures[instance.id] = told
+                        yield told
+            if heard or not follow or time.monotonic() > deadline:
+                return
+            # Its container has not started yet.
+            await asyncio.sleep(0.2)
+
+    async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
+        return await self._ask(instance, "fingerprint", timeout=600)
+
+    async def snapshot(self, instance: Instance, into: Path) -> Mapping[str, Any]:
+        part = into.with_name(f"{into.name}.part")
+        argv = self._exec_argv(instance, "gate", "snapshot", "-o", "-")
+        try:
+            with part.open("wb") as file:
+                await self._gate_errors(process.run(argv, stdout=file, timeout=600), instance)
+            description = gates.snapshot_json(part)
+            part.replace(into)
+        finally:
+            part.unlink(missing_ok=True)
+        return description
+
+    async def restore(self, instance: Instance, file: Path) -> None:
+        argv = self._exec_argv(instance, "gate", "restore", "-", stdin=True)
+        with file.open("rb") as content:
+            await self._gate_errors(process.run(argv, stdin=content, timeout=600), instance)
+
+    async def retire(self, instance: Instance) -> None:
+        await self._ask(instance, "retire", timeout=30)
+
+    async def recover(self, instance: Instance) -> Mapping[str, Any]:
+        return await self._ask(instance, "recover", timeout=120)
+
+    def _exec_argv(self, instance: Instance, *command: str, stdin: bool = False) -> list[str]:
+        options = ["--stdin"] if stdin else []
+        return self._cluster.argv("exec", *options, instance.name, f"--container={PHP_FPM}", "--", *command)
+
+    async def _exec(
+        self, instance: Instance, *command: str, timeout: float, check: bool = True
+    ) -> process.Completed:
+        return await process.run(self._exec_argv(instance, *command), timeout=timeout, check=check)
+
+    async def _ask(self, instance: Instance, verb: str, *, timeout: float) -> Mapping[str, Any]:
+        answer = await self._gate_errors(self._exec(instance, "gate", verb, timeout=timeout), instance)
+        return gates.answer(instance.name, self.by_hand("log", instance), answer.stdout)
+
+    async def _gate_errors(self, asked: Any, instance: Instance) -> process.Completed:
+        with self._cluster.errors():
+            try:
+                answer: process.Completed = await asked
+            except CommandFailed as error:
+                raise gates.failure(instance.name, error) from error
+            return answer
+
+    # The end
+
+    async def stop(self) -> None:
+        """No request comes in any more: then what the owner has is the last."""
+        await portforward.stop(self._forward)
+        if not await self._cluster.get("deployment", "--selector", f"{pods.NAME_LABEL}={HTTPD},{OURS}"):
+            return
+        await self._cluster.call("scale", "deployment", HTTPD, "--replicas=0")
+        argv = ["wait", "--for=delete", "pods", "--selector", f"{pods.NAME_LABEL}={HTTPD},{OURS}"]
+        await self._cluster.call(*argv, f"--timeout={GRACE}s", timeout=GRACE + 30)
+
+    def _saved(self, instance: Instance) -> Path:
+        return self._folder / f"ended-{instance.id}.tar"
+
+    async def last_snapshot(self, instance: Instance, into: Path) -> bool:
+        if (saved := self._saved(instance)).exists():
+            saved.replace(into)
+            return True
+        await self.snapshot(instance, into)
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._restore.write_text(f"{into}\n")
+        return True
+
+    async def remove_all(self, *, content: bool) -> None:
+        await portforward.stop(self._forward)
+        if content:
+            self._restore.unlink(missing_ok=True)
+        for one in await self.instances():
+            if one.owner:
+                # It would wait for a successor. One that cannot be asked goes as well.
+                with suppress(DevenvError):
+                    await self.retire(one)
+        argv = ["delete", _KINDS, "--selector", OURS, "--ignore-not-found", "--wait"]
+        await self._cluster.call(*argv, timeout=120)
+        argv = ["delete", "pods", "--selector", OURS, "--ignore-not-found", "--wait", "--now"]
+        await self._cluster.call(*argv, timeout=GRACE)
+
+    # What is told
+
+    async def logs(
+        self, service: str | None, *, follow: bool, tail: int | None, since: str | None
+    ) -> AsyncGenerator[Sequence[LogLine], None]:
+        origin = Pods(self._cluster, OURS, self._here)
+        async with aclosing(sources.merged(origin, service, follow, tail, since)) as read:
+            async for lines in read:
+                yield lines
+
+    async def _here(self) -> list[Instance]:
+        return await self.instances(ask_gates=False)
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        yield
+        async with aclosing(self._cluster.watch("pods", OURS)) as changes:
+            async for _ in changes:
+                yield
+
+    async def log_tail(self, instance: Instance, lines: int = 20) -> str:
+        argv = ["logs", instance.name, "--tail", str(lines)]
+        said = await self._cluster.call(*argv, check=False)
+        return (said.stdout + said.stderr).strip()
+
+    def by_hand(self, verb: By, instance: Instance) -> str:
+        gate = ("exec", instance.name, "--", "gate")
+        argv = {
+            "log": ("logs", instance.name),
+            "look": ("describe", "pod", instance.name),
+            "restart": ("delete", "pod", instance.name),
+            "stop": ("delete", "pod", instance.name),
+            "fingerprint": (*gate, "fingerprint"),
+            "snapshot": (*gate, "snapshot", "-o", "-"),
+        }[verb]
+        return self._cluster.by_hand(*argv)
+
+
+class _Waiting:
+    """For pods to be ready: how long yet, and what was said of it."""
+
+    def __init__(self, note: Note) -> None:
+        self._note = note
+        self._said = ""
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def is_over(self) -> bool:
+        return self.seconds > _ROLLOUT
+
+    def tell(self, causes: Sequence[pods.Cause]) -> None:
+        """The one cause that a person can do something about."""
+        words = next((cause.words for cause in causes if not cause.usual), "")
+        if words != self._said:
+            self._said = words
+            self._note(words)
+
+
+def _stays(pod: Object) -> bool:
+    return "deletionTimestamp" not in pod["metadata"]

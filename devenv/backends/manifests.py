@@ -1,0 +1,110 @@
+"""What devenv.toml and an upgrade have to say to the manifests of k8s/. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from devenv.backends import namespace, pods, settings
+from devenv.backends.protocol import HTTPD, PHP_FPM
+from devenv.model.stack import Stack
+from devenv.tools.kubectl import Object
+
+NAMESPACE = "testing"
+OURS = f"{namespace.PART_OF}={namespace.DEVENV}"
+SECRET = "php-fpm"  # noqa: S105 - the name of one
+_IMAGE = "devenv.io/image"
+"""Annotation of a pod: the digest of its image."""
+
+
+def rolled_out(deployment: Object | None) -> bool:
+    """As `kubectl rollout status` sees it."""
+    if deployment is None:
+        return False
+    spec, status = deployment["spec"], deployment.get("status", {})
+    wanted = spec.get("replicas", 1)
+    counts = (status.get(name, 0) for name in ("updatedReplicas", "replicas", "availableReplicas"))
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    return seen and all(count == wanted for count in counts)
+
+
+def rollout(hold: int, image: str = "", digest: str = "") -> dict[str, Any]:
+    """What changes of the Deployment php-fpm. Also of one that somebody has paused: it goes on."""
+    spec: dict[str, Any] = {"minReadySeconds": hold, "paused": False}
+    if image:
+        # An image that was built anew under the same name is another template too.
+        spec["template"] = {
+            "metadata": {"annotations": {_IMAGE: digest or None}},
+            "spec": {"containers": [{"name": PHP_FPM, "image": image}]},
+        }
+    return spec
+
+
+def undone(replicas: Object) -> list[dict[str, Any]]:
+    """The Deployment php-fpm as it was when it made this ReplicaSet, as a JSON patch."""
+    template = dict(replicas["spec"]["template"])
+    labels = {name: text for name, text in template["metadata"]["labels"].items() if name != pods.HASH_LABEL}
+    template["metadata"] = {**template["metadata"], "labels": labels}
+    values = {"minReadySeconds": 0, "paused": False, "template": template}
+    return [{"op": "add", "path": f"/spec/{name}", "value": value} for name, value in values.items()]
+
+
+def kustomization(stack: Stack, releases: Mapping[str, str], overlay: str, httpd: int) -> dict[str, Any]:
+    """What devenv.toml and the settings have to say to the manifests."""
+    app, root = stack.app, Path("/app")
+    data = str((root / app.database).parent)
+    values = {
+        "GATE_DATABASE": str(root / app.database),
+        "GATE_DOCUMENT_ROOT": str(root / app.document_root),
+        "GATE_TRAVEL": ":".join(str(root / folder) for folder in app.travel),
+        "GATE_WARMUP": app.warmup,
+    }
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [overlay],
+        "images": [
+            {"name": one, "newName": stack.image(one, "").rstrip(":"), "newTag": release}
+            for one, release in releases.items()
+        ],
+        "replicas": [{"name": HTTPD, "count": httpd}],
+        "secretGenerator": [
+            {
+                "name": SECRET,
+                "namespace": NAMESPACE,
+                "files": sorted(settings.SECRETS.values()),
+                "options": {"disableNameSuffixHash": True, "labels": dict([OURS.split("=")])},
+            }
+        ],
+        "patches": [
+            _patch(HTTPD, {"env": _env({"DOCUMENT_ROOT": values["GATE_DOCUMENT_ROOT"]})}),
+            _patch(
+                PHP_FPM,
+                {
+                    "env": _env(values),
+                    "resources": {
+                        "requests": {"cpu": stack.pod.cpu, "memory": stack.pod.memory},
+                        "limits": {"memory": stack.pod.memory},
+                    },
+                    "volumeMounts": [{"name": "data", "mountPath": data}],
+                },
+            ),
+        ],
+    }
+
+
+def _patch(service: str, container: Mapping[str, Any]) -> dict[str, Any]:
+    template = {"spec": {"containers": [{"name": service, **container}]}}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": service, "namespace": NAMESPACE},
+        "spec": {"template": template},
+    }
+    return {"patch": json.dumps(deployment)}
+
+
+def _env(values: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in values.items()]

@@ -1,0 +1,42 @@
+"""doctor: look at this machine, and mend it step by step where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from devenv import doctor as room
+from devenv.engine import graph
+from devenv.engine.context import Context
+from devenv.errors import NotFit
+from devenv.model.events import Answer
+
+Ask = Callable[[str], None]
+"""Raises where the answer is no."""
+
+
+async def doctor(ctx: Context, fix: bool = False, ask_first: Ask = lambda words: None) -> None:
+    """Tell each check with its reason and its mend; with `fix`, mend what can be mended.
+
+    Raises NotFit if this machine cannot run the stack after that.
+    """
+    done: list[str] = []
+    while True:
+        found = await room.examine(ctx.stack, ctx.store.kind)
+        mends = await room.prescribe(found, ctx.store.folder.parent / "dockerd.log")
+        steps = [{"name": mend.name, "title": mend.title, "does": mend.does} for mend in mends]
+        ctx.emit(Answer("doctor", {"checks": [asdict(one) for one in found], "mends": steps}))
+        names = [mend.name for mend in mends]
+        # What was missing can hide what else is: an engine that answers is asked more.
+        if not fix or not mends or names == done:
+            break
+        ctx.emit(Answer("mends", {"steps": steps}))
+        ask_first("doctor does this, step by step")
+        await graph.run(room.in_turn(mends), {mend.name: mend.work for mend in mends}, ctx.emit)
+        done = names
+    if broken := [one for one in found if one.status == "fail"]:
+        raise NotFit(
+            "this machine cannot run the stack as it is",
+            "; ".join(f"{one.name}: {one.reason}" for one in broken),
+            room.advice(broken, tried=fix),
+        )

@@ -1,0 +1,114 @@
+"""What a front end that stays sees of the stack between and during actions: instances, and log lines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from devenv.engine.context import Context
+from devenv.engine.settle import look
+from devenv.errors import DevenvError
+from devenv.model.events import EngineLost, LogLine
+
+Lines = Callable[[Sequence[LogLine]], None]
+
+TAIL = 500
+"""So many lines of each container are shown from before the watch began."""
+_SETTLE = 0.1
+"""Seconds in which changes that come together are looked at once."""
+_BEHIND = 60.0
+"""Seconds by which what was read of one container may be behind the others."""
+_AGAIN = (1.0, 2.0, 5.0, 15.0)
+"""Seconds until an engine that does not answer is asked again; the last one holds."""
+
+
+async def watch(ctx: Context, lines: Lines) -> None:
+    """Until it is cancelled. An engine that goes away is told of, and found again when it is back."""
+    logs = _Logs(ctx, lines)
+
+    def lost(error: DevenvError) -> None:
+        ctx.emit(EngineLost(error.what, error.why, error.next_step))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_again_and_again(lambda: _instances(ctx), lost))
+        # Only the instances tell that the engine is lost, as they alone tell when it is there again.
+        group.create_task(_again_and_again(logs.follow, lambda error: None))
+
+
+async def _again_and_again(
+    work: Callable[[], Awaitable[None]], failed: Callable[[DevenvError], None]
+) -> None:
+    patience = iter(_AGAIN)
+    while True:
+        began = time.monotonic()
+        try:
+            await work()
+        except* DevenvError as errors:
+            failed(_first(errors))
+        if time.monotonic() - began > _AGAIN[-1]:
+            # It went well for a while: this is a new case.
+            patience = iter(_AGAIN)
+        await asyncio.sleep(next(patience, _AGAIN[-1]))
+
+
+def _first(errors: BaseExceptionGroup[DevenvError]) -> DevenvError:
+    """What happens side by side also fails together, most often of one cause."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _instances(ctx: Context) -> None:
+    changed = asyncio.Event()
+
+    async def listen() -> None:
+        async with aclosing(ctx.backend.changes()) as changes:
+            async for _ in changes:
+                changed.set()
+
+    listening = asyncio.create_task(listen())
+    try:
+        while not listening.done():
+            waiting = asyncio.create_task(changed.wait())
+            try:
+                await asyncio.wait({listening, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await _over(waiting)
+            if changed.is_set():
+                changed.clear()
+                await look(ctx)
+                await asyncio.sleep(_SETTLE)
+        await listening
+    finally:
+        await _over(listening)
+
+
+async def _over(task: asyncio.Task[Any]) -> None:
+    """Cancelled and gone. How it ended is nobody's business any more."""
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@dataclass(slots=True)
+class _Logs:
+    """Each line once, also where the engine went away in between."""
+
+    ctx: Context
+    lines: Lines
+    newest: dict[str, float] = field(default_factory=dict)
+    """The time of the last line of each source: one can be ahead of another."""
+
+    async def follow(self) -> None:
+        known = dict(self.newest)
+        since = f"{max(known.values()) - _BEHIND:.6f}" if known else None
+        read_ = self.ctx.backend.logs(None, follow=True, tail=None if since else TAIL, since=since)
+        async with aclosing(read_) as read:
+            async for some in read:
+                if new := [line for line in some if line.time > known.get(line.source, -1.0)]:
+                    for line in new:
+                        self.newest[line.source] = max(self.newest.get(line.source, 0.0), line.time)
+                    self.lines(new)

@@ -1,0 +1,74 @@
+"""The mark: who has the content. It lies beside the snapshots, where it outlives every instance.
+
+An owner signs there before it serves anybody, and with its end it names the snapshot that has all
+of it. So a new instance that finds nobody knows whether somebody is only missing for a moment, and an
+owner that was away knows whether another one has gone on without it. Discovery cannot tell either: an
+engine's names list nobody who does not run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .problem import Problem
+from .record import FORMAT, Record, sync_folder
+
+NAME = "owner.json"
+NOTHING = "nothing"
+"""In the place of a snapshot's name: the application never wrote anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    uid: str
+    host: str
+    """What the engine knows it by: docker's short id."""
+    release: str
+    lineage: str
+    epoch: int
+    saved: str = ""
+    """The snapshot that holds all of the content; none while it serves, and if it was killed."""
+    format: int = FORMAT
+
+    def supersedes(self, record: Record) -> bool:
+        """Whether another instance has served since the one of `record` did."""
+        earlier = self.lineage == record.lineage and self.epoch < record.epoch
+        return self.uid != record.uid and not earlier
+
+    def __str__(self) -> str:
+        return f"{self.host} ({self.release}, epoch {self.epoch})"
+
+
+def load(folder: Path | None) -> Mark | None:
+    """The mark in `folder`; None if nobody has served yet. A damaged one is a `Problem`."""
+    if folder is None:
+        return None
+    path = folder / NAME
+    try:
+        return Mark(**json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise Problem(
+            "who has the content cannot be read",
+            f"{path}: {error}",
+            "start the instance that has it; if it is gone for good: gate recover, in a new one",
+            final=False,
+        ) from error
+
+
+def save(folder: Path, mark: Mark) -> None:
+    """Replace the mark; on return it is on the disk."""
+    part = folder / f".part-{mark.uid}-{NAME}"
+    try:
+        with part.open("w") as file:
+            json.dump(asdict(mark), file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(folder / NAME)
+        sync_folder(folder)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,109 @@
+"""The kubectl command, always at one named cluster, typed where its answers are read."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devenv.errors import CommandFailed, NotFit
+from devenv.tools import docker, process
+
+Object = Mapping[str, Any]
+"""A Kubernetes object as JSON."""
+
+_UNREACHABLE = re.compile(
+    r"unable to connect to the server|was refused - did you specify the right host|connection refused"
+    r"|context deadline exceeded|i/o timeout|tls handshake timeout|no route to host"
+    r"|http2: client connection lost|the server is currently unable to handle the request|etcdserver: "
+    # What is said so is of the connection, and not of the API server.
+    r"|(?:get|post|put|patch|delete) \"https?://[^\"]*\": ",
+    re.IGNORECASE,
+)
+_REQUEST = "--request-timeout=20s"
+_ABSENT = "(notfound)"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One namespace of one cluster. Each command names kubeconfig, context and namespace: whatever else the
+    user's kubectl points at is never touched.
+    """
+
+    kubeconfig: Path
+    context: str
+    namespace: str
+    program: str = "kubectl"
+
+    def argv(self, *arguments: str) -> list[str]:
+        where = ["--kubeconfig", str(self.kubeconfig), "--context", self.context]
+        return [self.program, *where, "--namespace", self.namespace, *arguments]
+
+    def by_hand(self, *arguments: str) -> str:
+        """The same command, for a person to type."""
+        return shlex.join(["kubectl", *self.argv()[1:], *arguments])
+
+    async def call(self, *arguments: str, timeout: float = 60, check: bool = True) -> process.Completed:
+        """A short command."""
+        with self.errors():
+            return await process.run(self.argv(*arguments), timeout=timeout, check=check)
+
+    async def get(self, kind: str, *arguments: str) -> list[Object]:
+        """Objects of a kind, or of several (`pods,services`), by name or by selector; none where none are."""
+        try:
+            said = await self.call("get", kind, *arguments, "--output=json", "--ignore-not-found", _REQUEST)
+        except CommandFailed as error:
+            if _ABSENT in error.log_tail.lower():
+                return []
+            raise
+        if not said.stdout.strip():
+            return []
+        with docker.readable("the cluster", self.by_hand("get", kind, *arguments)):
+            found = json.loads(said.stdout)
+            return list(found["items"]) if found["kind"] == "List" else [found]
+
+    async def watch(self, kind: str, selector: str) -> AsyncGenerator[None, None]:
+        """Comes once for each object that is there, then whenever one of them has changed."""
+        argv = self.argv(
+            "get", kind, "--selector", selector, "--watch", "--output-watch-events",
+            "--output=jsonpath={.type} {.object.metadata.name}{\"\\n\"}",
+        )  # fmt: skip
+        with self.errors():
+            async with aclosing(process.batches(argv)) as read:
+                async for _ in read:
+                    yield
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turns a command's failure that is really the cluster's absence into a NotFit."""
+        try:
+            yield
+        except CommandFailed as error:
+            if _UNREACHABLE.search(f"{error.why}\n{error.log_tail}"):
+                raise NotFit(
+                    f"the cluster {self.context} does not answer",
+                    error.why,
+                    "see whether it runs; devenv up starts it",
+                    error.log_tail,
+                ) from error
+            raise
+
+
+def name_of(thing: Object) -> str:
+    return str(thing["metadata"]["name"])
+
+
+def condition(thing: Object, kind: str) -> Object | None:
+    """A condition of an object's status, by its type."""
+    found = thing.get("status", {}).get("conditions") or ()
+    return next((one for one in found if one["type"] == kind), None)
+
+
+def holds(thing: Object, kind: str) -> bool:
+    found = condition(thing, kind)
+    return found is not None and found["status"] == "True"

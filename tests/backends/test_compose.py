@@ -1,0 +1,100 @@
+"""What is the compose backend's alone: its settings hold, whatever the shell that devenv runs in exports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from devenv import assets
+from devenv.backends.compose import Compose
+from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
+from devenv.model.stack import AppSection, Stack, StackSection
+from devenv.tools import docker, process
+from tests.backends.conftest import NAME, free_port, images_of
+
+pytestmark = pytest.mark.engine
+
+HOSTILE = {
+    "PORT": "3000",
+    "APP_SECRET": "of another application",
+    "HANDOVER_SECRET": "short",
+    "IMAGE_PREFIX": "registry.example/",
+    "HTTPD_RELEASE": "v404",
+    "PHP_FPM_RELEASE": "v404",
+    "GATE_DATABASE": "/elsewhere/database.sqlite",
+    "GATE_DOCUMENT_ROOT": "/elsewhere",
+    "GATE_TRAVEL": "/elsewhere",
+    "GATE_WARMUP": "/elsewhere",
+    "COMPOSE_PROJECT_NAME": "somebody-elses",
+    "COMPOSE_FILE": "/elsewhere/compose.yaml",
+    "COMPOSE_PROFILES": "elsewhere",
+    "COMPOSE_ENV_FILES": "/elsewhere/.env",
+    "COMPOSE_DISABLE_ENV_FILE": "1",
+}
+
+
+@pytest.fixture
+def stack() -> Stack:
+    return Stack(stack=StackSection(name=NAME, port=free_port()))
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in HOSTILE.items():
+        monkeypatch.setenv(name, value)
+
+
+async def test_what_a_shell_exports_changes_nothing(stack: Stack, tmp_path: Path, hostile: None) -> None:
+    await images_of(stack, tmp_path, "v1", "v2")
+    backend = Compose(stack, assets.compose_file(), tmp_path / "compose.env")
+    await backend.prepare(dict.fromkeys(SERVICES, "v1"))
+    try:
+        await backend.start()
+        await backend.start_beside("v2", lambda instance: None)
+        found = await backend.instances()
+        assert sorted((one.service, one.tag) for one in found) == [
+            (HTTPD, "v1"), (PHP_FPM, "v1"), (PHP_FPM, "v2"),
+        ]  # fmt: skip
+        [httpd] = [one for one in found if one.service == HTTPD]
+        assert httpd.port == stack.stack.port
+        new = found[-1]
+        assert new.gate is not None
+        assert new.gate.role == "owner"
+        told = await docker.call("inspect", "--format", "{{json .Config.Env}}", new.id)
+        environment = dict(pair.split("=", 1) for pair in json.loads(told.stdout))
+        assert environment["GATE_DATABASE"] == "/app/data/database.sqlite"
+        assert environment["GATE_WARMUP"] == "/healthz"
+        secret = await docker.call("exec", new.id, "cat", "/run/secrets/app_secret")
+        assert len(secret.stdout) == 64
+    finally:
+        await backend.remove_all(content=True)
+    assert await backend.instances() == []
+
+
+async def test_a_stack_whose_settings_were_removed_can_be_removed(
+    stack: Stack, tmp_path: Path, hostile: None
+) -> None:
+    await images_of(stack, tmp_path, "v1")
+    settings = tmp_path / "compose.env"
+    backend = Compose(stack, assets.compose_file(), settings)
+    await backend.prepare(dict.fromkeys(SERVICES, "v1"))
+    try:
+        await backend.start()
+    finally:
+        settings.unlink()
+        await backend.stop()
+        await backend.remove_all(content=True)
+    assert await backend.instances() == []
+
+
+async def test_nothing_travels_where_nothing_shall(tmp_path: Path) -> None:
+    """An empty value is one: compose must not put its own in its place."""
+    stack = Stack(stack=StackSection(name=NAME, port=free_port()), app=AppSection(travel=()))
+    backend = Compose(stack, assets.compose_file(), tmp_path / "compose.env")
+    await backend.prepare(dict.fromkeys(SERVICES, "v1"))
+    argv = ["docker", "compose", "-f", str(assets.compose_file())]
+    argv += ["--env-file", str(tmp_path / "compose.env"), "config", "--format", "json"]
+    shown = json.loads((await process.run(argv)).stdout)
+    assert shown["services"][PHP_FPM]["environment"]["GATE_TRAVEL"] == ""

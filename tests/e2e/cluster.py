@@ -1,0 +1,61 @@
+"""Stacks on kind clusters of their own, and the kubectl that asks them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from devenv.tools import kind, programs
+from devenv.tools.programs import KUBECTL
+from tests.e2e.conftest import Devenv, make
+
+COMPILED = 1800
+"""Seconds that it may take to compile Kubernetes, on a machine that has other work as well."""
+
+
+@contextmanager
+def on_kind(folder: Path, name: str, more: str = "") -> Iterator[Devenv]:
+    """The node image is there; nothing runs yet. The cluster goes with all that is in it."""
+    made = make(folder, name, f'backend = "kind"\n{more}')
+    building = made.start("node-image", "build")
+    try:
+        stdout, stderr = building.communicate(timeout=COMPILED)
+    finally:
+        building.terminate()
+    assert building.returncode == 0, stdout + stderr
+    try:
+        yield made
+    finally:
+        made("reset", "--yes")
+        made("down", "--cluster")
+        asyncio.run(kind.delete(made.stack.stack.name, kubeconfig(made)))
+
+
+def kubeconfig(devenv: Devenv) -> Path:
+    return devenv.state / "kind" / "kubeconfig"
+
+
+class Kubectl:
+    """In the stack's namespace."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = kubeconfig
+        self.program = asyncio.run(programs.path(KUBECTL))
+
+    def __call__(self, *arguments: str) -> str:
+        where = ["--kubeconfig", str(self.kubeconfig), "--namespace", "testing"]
+        done = subprocess.run(
+            [self.program, *where, *arguments], capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
+        return done.stdout.strip()
+
+    def php_fpm(self) -> list[str]:
+        """Names of the pods that stay."""
+        found = json.loads(self("get", "pods", "-l", "app.kubernetes.io/name=php-fpm", "-o", "json"))
+        pods = [pod["metadata"] for pod in found["items"]]
+        return [pod["name"] for pod in pods if "deletionTimestamp" not in pod]

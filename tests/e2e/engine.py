@@ -1,0 +1,105 @@
+"""A container engine of the tests' own, which can be stopped: the machine's own is never touched.
+
+It has a network, processes and mounts of its own, so that it cannot change the machine's filter rules, and
+nothing of it outlives the process that holds these namespaces.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE = 60
+_OWN = ("--net", "--pid", "--mount")
+
+
+def unfit() -> str:
+    """Why there can be none on this machine; empty where it can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "only root on Linux can start a second engine"
+    if missing := [one for one in ("dockerd", "unshare", "nsenter", "ip") if shutil.which(one) is None]:
+        return f"not installed: {', '.join(missing)}"
+    made = subprocess.run(["unshare", *_OWN, "--fork", "true"], capture_output=True, text=True, check=False)
+    return f"this machine makes no namespaces: {made.stderr.strip()}" if made.returncode else ""
+
+
+class Engine:
+    """Lives in `folder`; `inside` is the process whose namespaces it is started in."""
+
+    def __init__(self, folder: Path, inside: int) -> None:
+        self._folder = folder
+        self._inside = ["nsenter", *_OWN, "--target", str(inside)]
+        self.host = f"unix://{folder / 'docker.sock'}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run("ip", "link", "set", "lo", "up")
+
+    def _run(self, *command: str) -> None:
+        subprocess.run([*self._inside, *command], check=True, capture_output=True)
+
+    def start(self) -> None:
+        folder = self._folder
+        command = ["dockerd", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/run"]
+        command += ["--pidfile", f"{folder}/docker.pid", "--host", self.host]
+        with (folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._inside, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + PATIENCE
+        while subprocess.run(
+            ["docker", "-H", self.host, "info"], capture_output=True, check=False
+        ).returncode:
+            alive = self._process.poll() is None and time.monotonic() < deadline
+            assert alive, (folder / "log").read_text()[-3000:]
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Orderly: it stops its containers first. They are started again when it comes back."""
+        assert self._process is not None
+        # nsenter forks: the engine itself is its child.
+        [dockerd] = _children(self._process.pid)
+        os.kill(dockerd, signal.SIGTERM)
+        self.wait()
+
+    def wait(self) -> None:
+        assert self._process is not None
+        self._process.wait(300)
+
+    def load(self, *images: str) -> None:
+        """Copy images of the machine's own engine, which give their ids along."""
+        with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as saved:
+            loading = ["docker", "-H", self.host, "load"]
+            subprocess.run(loading, stdin=saved.stdout, check=True, capture_output=True)
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+@contextmanager
+def engine(folder: Path) -> Iterator[Engine]:
+    # A shell, since the first process has to collect those whose parents have ended.
+    first = ["sh", "-c", "while :; do sleep 0.2; done"]
+    holding = ["unshare", *_OWN, "--fork", "--kill-child", "--mount-proc", *first]
+    with subprocess.Popen(holding) as holder:
+        try:
+            deadline = time.monotonic() + 10
+            while not (inside := _children(holder.pid)):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            made = Engine(folder, inside[0])
+            made.start()
+            yield made
+        finally:
+            # The first process of the namespace takes all others along, containers as well.
+            holder.kill()
+            holder.wait()
+            made.wait()
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,97 @@
+"""The images as they are built: what is in them, what is not, and what two releases share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Devenv, docker, make
+
+pytestmark = pytest.mark.engine
+
+SERVICES = ("httpd", "php-fpm")
+LARGEST = {"httpd": 110_000_000, "php-fpm": 225_000_000}
+"""Some room above what they were, 93 and 211 MB: what goes beyond that was not meant to come in."""
+NEEDLESS = (
+    "gcc", "cc", "c++", "make", "composer", "git", "curl", "wget", "phpize", "pip", "pip3", "sudo", "ssh",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devenv]:
+    made = make(tmp_path_factory.mktemp("images"), "devenv-images")
+    for release in ("v1", "v2"):
+        made.done("build", "--release", release)
+    yield made
+    docker("rmi", *(made.stack.image(service, release) for service in SERVICES for release in ("v1", "v2")))
+
+
+def inspected(stack: Devenv, service: str, release: str) -> dict[str, Any]:
+    [found] = json.loads(docker("image", "inspect", stack.stack.image(service, release)))
+    return dict(found)
+
+
+def inside(stack: Devenv, service: str, script: str) -> list[str]:
+    image = stack.stack.image(service, "v1")
+    return docker("run", "--rm", "--user", "0", "--entrypoint", "sh", image, "-c", script).splitlines()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_says_what_it_is_and_is_nobody_of_importance(stack: Devenv, service: str) -> None:
+    config = inspected(stack, service, "v2")["Config"]
+    labels = {
+        name.rpartition(".")[2]: value
+        for name, value in config["Labels"].items()
+        if name.startswith("org.opencontainers.image.")
+    }
+    assert labels["title"] == service
+    assert labels["version"] == "v2"
+    assert labels["description"]
+    assert config["User"] == "www-data"
+    assert not config.get("Volumes")
+    assert config["Healthcheck"]["Test"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_two_releases_share_every_layer(stack: Devenv, service: str) -> None:
+    """What tells them apart is their configuration: an upgrade moves no more than that."""
+    first, second = (inspected(stack, service, release) for release in ("v1", "v2"))
+    assert first["RootFS"]["Layers"] == second["RootFS"]["Layers"]
+    assert first["Id"] != second["Id"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_nothing_is_left_of_how_it_was_built(stack: Devenv, service: str) -> None:
+    assert inside(stack, service, f"for name in {' '.join(NEEDLESS)}; do command -v $name || :; done") == []
+    assert inside(stack, service, "find /var/lib/apt/lists /var/cache /var/log /tmp -type f") == []
+    assert inside(stack, service, "find / -xdev -name '*.env' -path '*compose*' -o -xdev -name .git") == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_has_the_size_that_it_is_known_to_have(stack: Devenv, service: str) -> None:
+    assert inspected(stack, service, "v1")["Size"] < LARGEST[service]
+
+
+def test_httpd_holds_no_source_of_the_application(stack: Devenv) -> None:
+    assert inside(stack, "httpd", "find /app -name '*.php' -size +0") == []
+    assert inside(stack, "httpd", "find /app -name '*.twig' -o -name '*.sqlite'") == []
+
+
+def test_php_fpm_may_write_to_its_data_alone(stack: Devenv) -> None:
+    writable = "find / -xdev ! -type l -writable -not -path '/proc/*' -not -path '/dev/*'"
+    image = stack.stack.image("php-fpm", "v1")
+    found = docker("run", "--rm", "--entrypoint", "sh", image, "-c", f"{writable} 2>/dev/null || :").split()
+    places = (
+        "/app/data",
+        "/run/gate",
+        "/snapshots",
+        "/tmp",
+        "/var/tmp",
+        "/run/lock",
+        "/run/php",
+        "/var/lib/php",
+    )
+    assert [path for path in found if not path.startswith(places)] == []

@@ -1,0 +1,172 @@
+"""Another application, described by devenv.toml alone: no framework, WAL mode, rows that violate foreign
+keys, uploads. What is in flight when its content moves is not what a form sends, but what takes long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import http.client
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Devenv, Run, make, read_until
+from tests.e2e.witness import nothing_lost, one_owner, writers
+
+pytestmark = pytest.mark.engine
+
+SOURCE = Path(__file__).parents[1] / "handover" / "app" / "index.php"
+DESCRIBED = """
+[app]
+source = "shop"
+document_root = "web"
+database = "store/content.sqlite"
+travel = ["store/uploads"]
+warmup = "/"
+
+[probe]
+login = {}
+read = "/notes"
+
+[probe.write]
+action = "/write"
+fields = { nonce = "{nonce}" }
+"""
+UPLOAD = os.urandom(1 << 20) * 50
+SMALL = b"a file that is there before"
+BOUNDARY = "a-boundary-that-is-in-no-file"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devenv]:
+    folder = tmp_path_factory.mktemp("shop")
+    made = make(folder, "devenv-own", DESCRIBED)
+    (folder / "shop" / "web").mkdir(parents=True)
+    moved = SOURCE.read_text().replace("'/data'", "'/store'").replace("database.sqlite", "content.sqlite")
+    (folder / "shop" / "web" / "index.php").write_text(moved)
+    (folder / "shop" / "build.sh").write_text("mkdir -p store/uploads\n")
+    made("reset", "--yes")
+    try:
+        yield made
+    finally:
+        made("reset", "--yes")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: bytes
+    release: str
+    began: float
+    ended: float
+
+
+class Visitor:
+    """Requests of one's own; none is ever repeated."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def get(self, path: str) -> Answer:
+        return self._send("GET", path)
+
+    def lines(self, path: str) -> list[str]:
+        answer = self.get(path)
+        assert answer.status == 200, answer
+        return answer.body.decode().splitlines()
+
+    def upload(self, content: bytes, rest: float = 0.0) -> Answer:
+        """`rest`: so many seconds go by between the first half of it and the second."""
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'.encode()
+        body = head + content + f"\r\n--{BOUNDARY}--\r\n".encode()
+        return self._send("POST", "/upload", body, rest)
+
+    def _send(self, method: str, path: str, body: bytes = b"", rest: float = 0.0) -> Answer:
+        began = time.time()
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=90)
+        connection.putrequest(method, path)
+        connection.putheader("Connection", "close")
+        if body:
+            connection.putheader("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[: len(body) // 2])
+        if rest:
+            time.sleep(rest)
+        connection.send(body[len(body) // 2 :])
+        response = connection.getresponse()
+        said = response.read()
+        connection.close()
+        return Answer(response.status, said, response.getheader("X-Release", ""), began, time.time())
+
+
+def test_all_that_is_in_flight_arrives_and_all_content_travels(shop: Devenv) -> None:
+    asyncio.run(_story(shop))
+
+
+async def _story(shop: Devenv) -> None:
+    await asyncio.to_thread(shop.done, "up")
+    await asyncio.to_thread(shop.done, "build", "--release", "v2")
+    visitor = Visitor(shop.stack.stack.port)
+    assert visitor.upload(SMALL).body.decode() == sha256(SMALL)
+
+    async with writers(shop.stack) as counted:
+        run, answers = await asyncio.to_thread(upgrade_with, shop, visitor)
+    nothing_lost(counted.report)
+    assert [sample.failure for sample in counted.report.failures] == []
+    assert run.receipt["verified"]
+    assert one_owner(shop)["release"] == "v2"
+
+    assert {name: answer.status for name, answer in answers.items()} == dict.fromkeys(answers, 200)
+    for name, content in (("upload", UPLOAD), ("slow client", SMALL + b"2")):
+        assert answers[name].body.decode() == sha256(content)
+    assert answers["stream"].body.count(b"\n") == 60
+    assert answers["long"].body == b"done"
+    # They were what the hand-over had to reckon with: begun before the old one closed, ended after that.
+    [closing, *_] = [event["time"] for event in run.of("phase-reached") if event["phase"] == "closing"]
+    for name in ("slow client", "stream", "long"):
+        assert answers[name].began < closing < answers[name].ended, name
+    content_is_there(visitor, files=3)
+
+    back = await asyncio.to_thread(shop.done, "rollback")
+    assert back.receipt["verified"]
+    assert visitor.get("/").release == "v1"
+    content_is_there(visitor, files=3)
+    await asyncio.to_thread(shop.done, "verify")
+
+    await asyncio.to_thread(shop.done, "down")
+    again = await asyncio.to_thread(shop.done, "up")
+    assert any("restored" in notice["text"] for notice in again.of("notice"))
+    content_is_there(visitor, files=3)
+
+
+def upgrade_with(shop: Devenv, visitor: Visitor) -> tuple[Run, dict[str, Answer]]:
+    """Upgrade to v2, with four kinds of long requests begun when the hand-over is about to close."""
+    process = shop.start("upgrade", "--to", "v2")
+    read = read_until(process, phase="found")
+    with ThreadPoolExecutor(4) as pool:
+        begun = {
+            "slow client": pool.submit(visitor.upload, SMALL + b"2", 4.0),
+            "stream": pool.submit(visitor.get, "/stream?chunks=60"),
+            "long": pool.submit(visitor.get, "/slow?seconds=3.5&nonce=long"),
+            "upload": pool.submit(visitor.upload, UPLOAD),
+        }
+        run = shop.finish(process, read)
+        assert run.code == 0, run.told()
+        return run, {name: answer.result() for name, answer in begun.items()}
+
+
+def content_is_there(visitor: Visitor, *, files: int) -> None:
+    kept = visitor.lines("/files")
+    assert len(kept) == files
+    assert {line.split()[0] for line in kept} == {"whole"}
+    assert visitor.lines("/notes").count("note long") == 1
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
