@@ -127,10 +127,11 @@ async def _story(shop: Devenv) -> None:
         assert answers[name].body.decode() == sha256(content)
     assert answers["stream"].body.count(b"\n") == 60
     assert answers["long"].body == b"done"
-    # They were what the hand-over had to reckon with: begun before the old one closed, ended after that.
+    # They were what the hand-over had to reckon with: sent before it was done, ended after the old one closed.
+    # Whether one came just before that, and was waited for, or just after, and was held, is the machine's choice.
     [closing, *_] = [event["time"] for event in run.of("phase-reached") if event["phase"] == "closing"]
     for name in ("slow client", "stream", "long"):
-        assert answers[name].began < closing < answers[name].ended, name
+        assert closing < answers[name].ended, name
     content_is_there(visitor, files=3)
 
     back = await asyncio.to_thread(shop.done, "rollback")
