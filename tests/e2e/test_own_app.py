@@ -127,8 +127,8 @@ async def _story(shop: Devenv) -> None:
         assert answers[name].body.decode() == sha256(content)
     assert answers["stream"].body.count(b"\n") == 60
     assert answers["long"].body == b"done"
-    # They were what the hand-over had to reckon with: sent before it was done, ended after the old one closed.
-    # Whether one came just before that, and was waited for, or just after, and was held, is the machine's choice.
+    # They were what the hand-over had to reckon with: they ended after the old one closed. Whether one came
+    # just before that, and was waited for, or just after, and was held, is the machine's choice.
     [closing, *_] = [event["time"] for event in run.of("phase-reached") if event["phase"] == "closing"]
     for name in ("slow client", "stream", "long"):
         assert closing < answers[name].ended, name
