@@ -232,15 +232,10 @@ class Compose:
 
     async def snapshot(self, instance: Instance, into: Path) -> Mapping[str, Any]:
         argv = ["docker", "exec", instance.id, "gate", "snapshot", "-o", "-"]
-        part = into.with_name(f"{into.name}.part")
-        try:
-            with part.open("wb") as file, docker.engine_errors():
-                await self._gate_errors(process.run(argv, stdout=file, timeout=600), instance)
-            description = gates.snapshot_json(part)
-            part.replace(into)
-        finally:
-            part.unlink(missing_ok=True)
-        return description
+        with docker.engine_errors():
+            return await gates.receive(
+                into, lambda file: self._gate_errors(process.run(argv, stdout=file, timeout=600), instance)
+            )
 
     async def restore(self, instance: Instance, file: Path) -> None:
         argv = ["docker", "exec", "-i", instance.id, "gate", "restore", "-"]

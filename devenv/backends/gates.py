@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from devenv.errors import CommandFailed, DevenvError
 from devenv.model.instance import Gate
@@ -63,6 +63,19 @@ def _is_event(said: Mapping[str, Any]) -> bool:
         and not isinstance(time, bool)
         and 0 <= time < _END_OF_TIME
     )
+
+
+async def receive(into: Path, send: Callable[[IO[bytes]], Coroutine[Any, Any, object]]) -> Mapping[str, Any]:
+    """The description of the snapshot that `send` writes. `into` is there whole, or not at all."""
+    part = into.with_name(f"{into.name}.part")
+    try:
+        with part.open("wb") as file:
+            await send(file)
+        description = snapshot_json(part)
+        part.replace(into)
+    finally:
+        part.unlink(missing_ok=True)
+    return description
 
 
 def snapshot_json(path: Path) -> dict[str, Any]:

@@ -483,16 +483,10 @@ class Kubernetes:
         return await self._ask(instance, "fingerprint", timeout=600)
 
     async def snapshot(self, instance: Instance, into: Path) -> Mapping[str, Any]:
-        part = into.with_name(f"{into.name}.part")
         argv = self._exec_argv(instance, "gate", "snapshot", "-o", "-")
-        try:
-            with part.open("wb") as file:
-                await self._gate_errors(process.run(argv, stdout=file, timeout=600), instance)
-            description = gates.snapshot_json(part)
-            part.replace(into)
-        finally:
-            part.unlink(missing_ok=True)
-        return description
+        return await gates.receive(
+            into, lambda file: self._gate_errors(process.run(argv, stdout=file, timeout=600), instance)
+        )
 
     async def restore(self, instance: Instance, file: Path) -> None:
         argv = self._exec_argv(instance, "gate", "restore", "-", stdin=True)

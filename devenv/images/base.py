@@ -6,29 +6,17 @@ import shutil
 from pathlib import Path
 
 from devenv.errors import CommandFailed, DevenvError
+from devenv.images import pull
 from devenv.model.events import BuildStage, Emit
-from devenv.tools import docker, process
+from devenv.tools import process
 
 DEFAULT = "debian:bookworm-slim"
-ANSWER = 6.0
-"""A registry that has not answered after so many seconds counts as none."""
-_PULL = 900.0
 _MAKE = 600.0
 
 
 async def ensure(image: str, context: Path, emit: Emit) -> bool:
     """True if it had to be fetched or made. Where neither works, the error names both ways out."""
-    if await docker.inspect_images([image]):
-        return False
-    try:
-        await docker.ask_registry(image, ANSWER)
-    except CommandFailed as silence:
-        await _make(image, context, emit, silence)
-        return True
-    emit(BuildStage("base", "", f"pull {image}", "started"))
-    pulled = await docker.call("pull", "--quiet", image, timeout=_PULL)
-    emit(BuildStage("base", "", f"pull {image}", "done", pulled.seconds))
-    return True
+    return await pull.ensure(image, "base", lambda silence: _make(image, context, emit, silence), emit)
 
 
 async def _make(image: str, context: Path, emit: Emit, silence: CommandFailed) -> None:

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from devenv.errors import CommandFailed, DevenvError
-from devenv.images import base, inputs
+from devenv.images import base, inputs, pull
 from devenv.model.events import BuildStage, BuildState, Emit, Notice
 from devenv.model.stack import ImagesSection
 from devenv.tools import docker, process, programs
@@ -18,8 +18,6 @@ from devenv.tools.programs import GO, KIND, KUBECTL, Program
 
 DEFAULT = ImagesSection().node
 """What docker/node makes."""
-ANSWER = base.ANSWER
-_PULL = 1800.0
 _MARK = "== "
 """Begins the line of a script that names its next stage."""
 _OWN = (KIND, KUBECTL)
@@ -27,17 +25,7 @@ _OWN = (KIND, KUBECTL)
 
 async def ensure(image: str, context: Path, emit: Emit) -> bool:
     """True if it had to be fetched or made. Where neither works, the error names both ways out."""
-    if await docker.inspect_images([image]):
-        return False
-    try:
-        await docker.ask_registry(image, ANSWER)
-    except CommandFailed as silence:
-        await _make(image, context, emit, silence)
-        return True
-    emit(BuildStage("node", "", f"pull {image}", "started"))
-    pulled = await docker.call("pull", "--quiet", image, timeout=_PULL)
-    emit(BuildStage("node", "", f"pull {image}", "done", pulled.seconds))
-    return True
+    return await pull.ensure(image, "node", lambda silence: _make(image, context, emit, silence), emit)
 
 
 async def ensure_programs(context: Path, emit: Emit) -> bool:
