@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from devenv import __version__
@@ -17,7 +18,10 @@ def main() -> None:
     # Imported late: the command line and what is behind it take longer than the answer above.
     from devenv.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # All is told and undone: a Ctrl-C while Python ends would only change the exit code.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

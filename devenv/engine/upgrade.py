@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,10 @@ from devenv.model.receipt import Receipt
 
 _END = ("terminating", "ending")
 """Phases that come when the journal is not followed any more."""
+
+
+_LAST_PHASES = 3.0
+"""Seconds that the journal of an instance that serves may be late."""
 
 
 @dataclass(slots=True)
@@ -296,6 +300,7 @@ class _Seen:
         self._ctx = ctx
         self._began = began
         self.instance: Instance | None = None
+        self.opened = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
 
     def __call__(self, instance: Instance) -> None:
@@ -312,6 +317,8 @@ class _Seen:
             async for event in events:
                 if float(event["time"]) >= self._began:
                     self._ctx.emit(_phase(instance, event, self._began))
+                    if event["phase"] == "opened":
+                        self.opened.set()
 
 
 def _phase(instance: Instance, event: Mapping[str, Any], began: float) -> PhaseReached:
@@ -334,7 +341,10 @@ async def _followed(ctx: Context, old: Instance, began: float) -> AsyncIterator[
     seen.follow(old)
     try:
         yield seen
-        # The last phases are written as the hook ends: let them come through.
+        # The last phases are written as the hook ends: let them come through, this one and what is beside it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_PHASES):
+                await seen.opened.wait()
         await asyncio.sleep(0.3)
     finally:
         for task in seen.tasks:
