@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from devenv.tools.http import until_it_serves
 from tests.e2e.conftest import Devenv, Run, docker, make, read_until
 from tests.e2e.witness import content, nothing_lost, one_owner, wait_until_open, writers
 
@@ -114,7 +115,7 @@ async def test_a_restart_of_either_container_costs_no_write(devenv: Devenv) -> N
         docker("restart", php)
         wait_until_open(php)
         docker("restart", *devenv.containers("httpd"))
-        wait_until_open(php)
+        await until_it_serves(devenv.stack.stack.port, "/healthz", 30)
     nothing_lost(counted.report)
     one_owner(devenv)
 
@@ -123,8 +124,6 @@ async def test_an_owner_that_is_killed_just_as_the_new_one_comes_is_not_taken_fo
     devenv: Devenv,
 ) -> None:
     """The engine starts it again, but names nobody meanwhile. An old snapshot must not become the content."""
-    import asyncio
-
     devenv.done("down")
     devenv.done("up")  # so there is a snapshot, older than what is written now
     [old] = devenv.containers("php-fpm")
@@ -132,8 +131,9 @@ async def test_an_owner_that_is_killed_just_as_the_new_one_comes_is_not_taken_fo
     async with writers(devenv.stack) as counted:
         await asyncio.sleep(1)
         process = devenv.start("upgrade", "--to", "v2")
-        while len(devenv.containers("php-fpm")) < 2:
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(60):
+            while len(await asyncio.to_thread(devenv.containers, "php-fpm")) < 2:
+                await asyncio.sleep(0.02)
         os.kill(pid, signal.SIGKILL)
         run = await asyncio.to_thread(devenv.finish, process)
     nothing_lost(counted.report)

@@ -58,6 +58,11 @@ def interrupted(devenv: Devenv, signals: Signals, step: str, *command: str) -> R
         assert run.code in (0, 130), run.told()
         assert run.of("action-failed") == []
         assert left_behind(mark) == []
+    # What a killed one had begun in the engine ends by itself.
+    ends = time.monotonic() + 120
+    while left := left_behind(mark):
+        assert time.monotonic() < ends, left
+        time.sleep(0.05)
     return run
 
 

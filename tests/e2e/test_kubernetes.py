@@ -108,8 +108,9 @@ async def test_an_undo_in_the_middle_of_a_hand_over_hands_back(stack: Devenv, ku
     async with writers(stack.stack) as counted:
         await asyncio.sleep(1)
         await asyncio.to_thread(kubectl, "set", "image", "deployment/php-fpm", f"php-fpm={image}")
-        while len(await asyncio.to_thread(kubectl.php_fpm)) < 2:
-            pass
+        async with asyncio.timeout(60):
+            while len(await asyncio.to_thread(kubectl.php_fpm)) < 2:
+                pass
         await asyncio.to_thread(kubectl, "rollout", "undo", "deployment/php-fpm")
         await asyncio.to_thread(kubectl, "rollout", "status", "deployment/php-fpm", "--timeout=120s")
         await asyncio.sleep(8)
@@ -198,7 +199,7 @@ def test_a_log_goes_on_over_a_restart_of_its_container(stack: Devenv, kubectl: K
     following = stack.start("logs", "httpd", "--follow")
     try:
         read = read_until(following, event="log-line", source=pod)
-        kubectl("exec", pod, "--", "sh", "-c", "kill -TERM 1")
+        kubectl("exec", pod, "--", "sh", "-c", "(sleep 1; kill -TERM 1) </dev/null >/dev/null 2>&1 &")
         ends = time.monotonic() + 60
         while kubectl(*count) != "1":
             assert time.monotonic() < ends

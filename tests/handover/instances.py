@@ -153,7 +153,8 @@ class Instance:
         path = self.data / ".gate/events.jsonl"
         if not path.exists():
             return []
-        events = [json.loads(line) for line in path.read_text().splitlines()]
+        complete, _, _ = path.read_text().rpartition("\n")
+        events = [json.loads(line) for line in complete.splitlines()]
         return [event for event in events if phase in (None, event["phase"])]
 
     def wait_event(self, phase: str, timeout: float = 30) -> dict[str, Any]:

@@ -164,23 +164,26 @@ def test_requests_that_do_not_end_are_named_and_nobody_waits_for_them(stack: Sta
     first = stack.start("v1", GATE_DEADLINE_DRAIN="0.3")
     first.wait_owner()
     stack.start_apache()
-    stop = time.monotonic() + 25
+    stop = time.monotonic() + 100
 
     def keep_asking() -> None:
         while time.monotonic() < stop and not ended.is_set():
-            get(stack, "/slow?seconds=1&nonce=x")
+            get(stack, "/slow?seconds=2&nonce=x")
 
     ended = threading.Event()
-    askers = [InBackground(keep_asking) for _ in range(2)]
-    time.sleep(0.2)
-    second = stack.start("v2", GATE_DEADLINE_HOOK="20")
-    failed = second.wait_failed(40)
+    # Apart from each other: at any moment one of them has a second left, which is longer than a drain.
+    askers = []
+    for _ in range(2):
+        askers.append(InBackground(keep_asking))
+        time.sleep(1)
+    second = stack.start("v2", GATE_DEADLINE_HOOK="60")
+    failed = second.wait_failed(80)
     assert get(stack, "/")[0] == 200
     ended.set()
     for asker in askers:
         asker.wait()
     assert failed["error"] == "requests do not end"
-    assert "seconds=1&nonce=x" in failed["why"]
+    assert "seconds=2&nonce=x" in failed["why"]
     assert first.status()["state"] == "open"
     assert len(first.events("reopened")) == 3
 
@@ -202,7 +205,7 @@ def test_a_successor_with_another_secret_gets_nothing(stack: Stack, first: Insta
     other = stack.folder / "other-secret"
     other.write_text("x" * 64)
     second = stack.start("v2", GATE_SECRET_FILE=str(other))
-    time.sleep(1)
+    second.wait_event("failed")
     log = second.log.read_text()
     second.remove()
     assert "the peer does not accept our secret" in log
@@ -470,6 +473,7 @@ def test_an_ending_owner_waits_for_the_successor_that_comes(
 ) -> None:
     with load() as result:
         second = stack.start("v2")
+        second.wait_event("discover")
         first.signal(signal.SIGTERM)
         second.wait_owner()
         first.stop()
@@ -673,10 +677,9 @@ def test_the_hook_ends_when_the_instance_owns_the_database_and_tells_why_it_does
 def test_a_silent_instance_under_our_name_is_never_taken_for_none(stack: Stack) -> None:
     stack.list_name("127.0.9.9")
     instance = stack.start("v1")
-    time.sleep(1.5)
-    status = instance.status()
-    assert status["role"] == "fresh"
-    assert instance.events("waiting")[-1]["why"] == "127.0.9.9"
+    assert instance.wait_event("waiting")["why"] == "127.0.9.9"
+    time.sleep(1)
+    assert instance.status()["role"] == "fresh"
     stack.unlist_name("127.0.9.9")
     instance.wait_owner()
 
@@ -686,6 +689,7 @@ def test_an_instance_that_cannot_find_itself_never_becomes_ready(stack: Stack) -
     stack.instances.append(instance)
     instance.start()
     stack.unlist_name(instance.address)
+    instance.wait_for(bool)
     time.sleep(1)
     assert not instance.status()["ready"]
     stack.list_name(instance.address)

@@ -13,9 +13,14 @@ $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
 header('Content-Type: text/plain');
 header('X-Release: '.getenv('GATE_RELEASE'));
 
+function told(): bool // that what takes long may end
+{
+    return file_exists($GLOBALS['data'].'/told');
+}
+
 function busy(float $seconds): void // sleep() is cut short by SIGQUIT
 {
-    for ($end = microtime(true) + $seconds; microtime(true) < $end; ) {
+    for ($end = microtime(true) + $seconds; microtime(true) < $end && !told(); ) {
         usleep(2000);
     }
 }
@@ -45,7 +50,7 @@ switch ($path) {
         }
         break;
     case '/stream':
-        for ($i = 0; $i < (int) $_GET['chunks']; ++$i) {
+        for ($i = 0; $i < (int) $_GET['chunks'] && !told(); ++$i) {
             echo str_pad("chunk $i", 1023, '.')."\n";
             while (ob_get_level()) {
                 ob_end_flush();

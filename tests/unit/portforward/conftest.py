@@ -33,6 +33,8 @@ class Cluster:
         self.leaving = False
         self.port = 0
         self.mode = "good"
+        self.held = 0
+        self.let_go = asyncio.Event()
 
     @property
     def target(self) -> Target:
@@ -89,6 +91,10 @@ class Cluster:
                     body = digest.hexdigest().encode()
                 elif path.startswith(b"/bytes/"):
                     body = os.urandom(1) * int(path[7:])
+                elif path == b"/held":
+                    self.held += 1
+                    await self.let_go.wait()
+                    body = b"held"
                 elif path.startswith(b"/slow/"):
                     await asyncio.sleep(float(path[6:]))
                     body = b"slow"

@@ -103,7 +103,7 @@ async def test_what_it_waits_for_is_told_and_nothing_is_left(
 ) -> None:
     cluster.set("refused")
     with pytest.raises(DevenvError, match="the API server does not answer"):
-        await portforward.start(folder, port, cluster.target, patience=1.5)
+        await portforward.start(folder, port, cluster.target, patience=5)
     assert not cluster.running
 
 
@@ -139,10 +139,14 @@ async def test_a_running_request_is_answered_before_it_ends(
     cluster: Cluster, folder: Path, port: int
 ) -> None:
     await portforward.start(folder, port, cluster.target)
-    slow = asyncio.create_task(get(("127.0.0.1", port), "/slow/0.7"))
-    await asyncio.sleep(0.3)
-    await portforward.stop(folder)
-    assert (await slow).endswith(b"slow")
+    held = asyncio.create_task(get(("127.0.0.1", port), "/held"))
+    await until(lambda: cluster.held)
+    stopping = asyncio.create_task(portforward.stop(folder))
+    await asyncio.sleep(0.4)
+    assert not stopping.done()
+    cluster.let_go.set()
+    assert (await held).endswith(b"held")
+    await stopping
 
 
 async def test_a_kubectl_that_is_missing_is_told_at_once(cluster: Cluster, folder: Path, port: int) -> None:
