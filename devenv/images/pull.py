@@ -13,7 +13,7 @@ ANSWER = 6.0
 _PULL = 1800.0
 
 Make = Callable[[CommandFailed], Awaitable[None]]
-"""Makes the image. It is given what the registry's silence was; where it cannot, its error names both ways out."""
+"""Makes the image, given how the registry was silent. Where it cannot, its error names both ways out."""
 
 
 async def ensure(image: str, service: str, make: Make, emit: Emit) -> bool:
