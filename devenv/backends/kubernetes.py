@@ -370,8 +370,7 @@ class Kubernetes:
     ) -> None:
         image = self._stack.image(PHP_FPM, release)
         there = await self._pods(PHP_FPM)
-        digests = await self.images(release)
-        await self._patch(hold=_HOLD, image=image, digest=digests.get(PHP_FPM, ""))
+        await self._patch(rollout(_HOLD, image, time.time()))
         try:
             await self._until_ready({pod["metadata"]["uid"] for pod in there}, seen, note)
         except BaseException:
@@ -395,8 +394,8 @@ class Kubernetes:
                     return
                 await self._wait_on(new, waiting)
 
-    async def _patch(self, *, hold: int, image: str = "", digest: str = "") -> None:
-        patch = json.dumps({"spec": rollout(hold, image, digest)})
+    async def _patch(self, spec: Mapping[str, Any]) -> None:
+        patch = json.dumps({"spec": spec})
         await self._cluster.call("patch", "deployment", PHP_FPM, _MANAGER, "--patch", patch)
 
     async def stop_one(self, instance: Instance) -> None:
@@ -411,17 +410,22 @@ class Kubernetes:
             mine = [pod for pod in there if pod["metadata"]["uid"] == instance.id]
             others = [pod for pod in there if pod["metadata"]["uid"] != instance.id and _stays(pod)]
             if mine and _stays(mine[0]) and others:
-                newest = max([*mine, *others], key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
-                if newest is mine[0]:
+                if pods.template(mine[0]) == await self._newest_template():
                     await self._undo(others[-1])
                 else:
-                    await self._patch(hold=0)
+                    await self._patch(rollout(hold=0))
             elif mine and _stays(mine[0]):
                 await self._cluster.call("delete", "pod", instance.name, "--wait=false")
             await self._until_gone(instance)
         finally:
             await asyncio.wait([keeping], timeout=5)
             keeping.cancel()
+
+    async def _newest_template(self) -> str:
+        """The one that a rollout leads to. The newest pod can have an older one, for one that is lost."""
+        selector = f"{pods.NAME_LABEL}={PHP_FPM},{OURS}"
+        found = await self._cluster.get("replicasets", "--selector", selector)
+        return pods.template(max(found, key=pods.revision)) if found else ""
 
     async def _undo(self, old: Object) -> None:
         """The template of the pod that stays, whole and at once: one that is ready must not outlast it."""

@@ -15,8 +15,8 @@ from devenv.tools.kubectl import Object
 NAMESPACE = "testing"
 OURS = f"{namespace.PART_OF}={namespace.DEVENV}"
 SECRET = "php-fpm"  # noqa: S105 - the name of one
-_IMAGE = "devenv.io/image"
-"""Annotation of a pod: the digest of its image."""
+_BEGAN = "devenv.io/began"
+"""Annotation of a pod: when its upgrade began. An upgrade to the image that runs is a rollout too."""
 
 
 def rolled_out(deployment: Object | None) -> bool:
@@ -30,13 +30,15 @@ def rolled_out(deployment: Object | None) -> bool:
     return seen and all(count == wanted for count in counts)
 
 
-def rollout(hold: int, image: str = "", digest: str = "") -> dict[str, Any]:
-    """What changes of the Deployment php-fpm. Also of one that somebody has paused: it goes on."""
+def rollout(hold: int, image: str = "", began: float = 0) -> dict[str, Any]:
+    """What changes of the Deployment php-fpm. Also of one that somebody has paused: it goes on.
+
+    `began`: seconds since the epoch, another one for each upgrade.
+    """
     spec: dict[str, Any] = {"minReadySeconds": hold, "paused": False}
     if image:
-        # An image that was built anew under the same name is another template too.
         spec["template"] = {
-            "metadata": {"annotations": {_IMAGE: digest or None}},
+            "metadata": {"annotations": {_BEGAN: f"{began:.3f}"}},
             "spec": {"containers": [{"name": PHP_FPM, "image": image}]},
         }
     return spec

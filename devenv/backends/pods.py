@@ -12,6 +12,7 @@ from devenv.tools.kubectl import Object, condition, holds, name_of
 
 NAME_LABEL = "app.kubernetes.io/name"
 HASH_LABEL = "pod-template-hash"
+_REVISION = "deployment.kubernetes.io/revision"
 
 
 def instance(pod: Object, port: int | None = None) -> Instance:
@@ -32,6 +33,16 @@ def instance(pod: Object, port: int | None = None) -> Instance:
         leaving="deletionTimestamp" in pod["metadata"],
         restarts=status.get("restartCount", 0),
     )
+
+
+def template(of: Object) -> str:
+    """Which one a pod, or a ReplicaSet, has."""
+    return str(of["metadata"]["labels"].get(HASH_LABEL, ""))
+
+
+def revision(replicas: Object) -> int:
+    """The higher, the later it was what a Deployment wants."""
+    return int(replicas["metadata"].get("annotations", {}).get(_REVISION, 0))
 
 
 def digest(image_id: str) -> str:

@@ -125,6 +125,7 @@ async def restore(ctx: Context, name: str) -> None:
     before = ctx.store.new_snapshot("before-restore", owner.release)
     await ctx.backend.snapshot(owner, before)
     await ctx.backend.restore(owner, path)
+    ctx.store.keep_lineage("")  # it has another one now, and that is right
     ctx.store.prune()
     ctx.emit(Notice(f"what was there before is in {before}"))
     ctx.emit(Answer("restore", {"path": str(path), "before": str(before), "instance": owner.name}))
@@ -207,4 +208,6 @@ async def recover(ctx: Context, from_: str) -> None:
     if not one.running:
         await ctx.backend.revive(one)
         await answering(ctx, replace(one, state="running"))
-    ctx.emit(Answer("recover", dict(await ctx.backend.recover(one))))
+    recovered = await ctx.backend.recover(one)
+    ctx.store.keep_lineage("")
+    ctx.emit(Answer("recover", dict(recovered)))

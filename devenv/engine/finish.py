@@ -20,6 +20,8 @@ from devenv.model.receipt import Receipt, Side, compare, pause
 _FINGERPRINT = 300.0
 """The new instance computes it after it has opened; 1 GB takes some seconds."""
 
+_READY = 20.0
+"""Seconds in which an instance that owns the content is found under its name, and so is ready."""
 _COMPUTED = "the fingerprint of the old instance's frozen file is that of the new one's"
 _COPIED = "the new instance had compared the whole file's SHA-256 with the old one's before it took over"
 
@@ -62,11 +64,7 @@ class Compared:
 
 async def compared(ctx: Context, old: Instance, new: Instance) -> Compared:
     """Ask both sides, while both still run."""
-    new_gate = await ctx.backend.gate(new)
-    if new_gate is None:
-        raise DevenvError(
-            f"{new.name} does not answer", "its gate gives no status", "run devenv up: it goes on from here"
-        )
+    new_gate = await _ready(ctx, new)
     (before, journal), (computed, new_journal) = await asyncio.gather(
         _of_old(ctx, old), _of_new(ctx, new, new_gate.epoch)
     )
@@ -98,10 +96,27 @@ async def compared(ctx: Context, old: Instance, new: Instance) -> Compared:
     )
 
 
+async def _ready(ctx: Context, new: Instance) -> Gate:
+    """What its gate says once it is ready, or can be waited for no longer."""
+    deadline = time.monotonic() + _READY
+    while True:
+        gate = await ctx.backend.gate(new)
+        if gate is None:
+            raise DevenvError(
+                f"{new.name} does not answer",
+                "its gate gives no status",
+                "run devenv up: it goes on from here",
+            )
+        if gate.ready or gate.role != "owner" or time.monotonic() > deadline:
+            return gate
+        await asyncio.sleep(0.2)
+
+
 async def _of_old(ctx: Context, old: Instance) -> tuple[Mapping[str, Any], list[GateEvent]]:
     """Its frozen file's fingerprint. One that was stopped by hand is started for that: it relays again."""
     journal = [event async for event in ctx.backend.gate_events(old, follow=False)]
-    if not old.running:
+    now = await ctx.backend.instances(ask_gates=False)
+    if any(one.id == old.id and not one.running for one in now):
         await ctx.backend.revive(old)
     return await ctx.backend.fingerprint(old), journal
 

@@ -10,7 +10,7 @@ from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
 from devenv.engine import graph
 from devenv.engine.context import Context
 from devenv.engine.graph import Skipped
-from devenv.engine.settle import look, settle
+from devenv.engine.settle import look, recognise, settle
 from devenv.errors import DevenvError
 from devenv.model import plan
 from devenv.model.events import Note, Notice
@@ -88,12 +88,16 @@ class _Up:
         """Where the content of a new instance comes from is never left to guess."""
         _, now = await look(self.ctx)
         if now.owner and now.owner.gate:
+            recognise(self.ctx, now.owner)
             restored = now.owner.gate.restored
             if restored:
                 words = f"content restored from the snapshot of {restored['time']}"
                 self.ctx.emit(Notice(words))
             else:
                 self.ctx.emit(Notice("a new database: the application's first content"))
+            if self.ctx.stack.stack.backend != "compose":
+                words = "a node that is lost, or a pod that is deleted by force, takes the content with it"
+                self.ctx.emit(Notice(f"{words}; to have a copy on this machine: devenv snapshot save"))
 
     async def _compare_images(self) -> None:
         """An image that was built anew under the same name comes to an instance by a hand-over only."""
@@ -146,8 +150,9 @@ class _Down:
             return Skipped("nothing is there")
         if not now.tidy:
             self.owner = await settle(self.ctx)
-        else:
+        elif now.owner:
             self.owner = now.owner
+            recognise(self.ctx, now.owner)
         return f"{self.owner.name} owns the content" if self.owner else "no instance owns content"
 
     async def retire(self, note: Note) -> str | Skipped:
@@ -232,6 +237,7 @@ async def reset(ctx: Context) -> None:
 
     async def remove(note: Note) -> str:
         await ctx.backend.remove_all(content=True)
+        ctx.store.keep_lineage("")
         return "the next devenv up begins anew"
 
     await graph.run(plan.reset(), {"engine": engine, "snapshot": snapshot, "remove": remove}, ctx.emit)

@@ -46,6 +46,7 @@ async def settle(ctx: Context) -> Instance | None:
         if now.tidy:
             if now.owner:
                 await ctx.backend.prepare({PHP_FPM: now.owner.tag})
+                recognise(ctx, now.owner)
             return now.owner
         rounds += 1
         if rounds > _ROUNDS:
@@ -53,6 +54,37 @@ async def settle(ctx: Context) -> Instance | None:
                 "the instances do not settle", "each look finds another state", "see: devenv status"
             )
         await _one_step(ctx, now)
+
+
+def recognise(ctx: Context, owner: Instance) -> None:
+    """Tell of an owner that has begun anew, though there was content: it went with the one that had it.
+
+    An engine that removes an instance by force (kubectl delete --force, a lost node) lets nobody take over.
+    """
+    gate = owner.gate
+    if gate is None or not gate.lineage:
+        return
+    known = ctx.store.lineage()
+    if known and gate.lineage != known and gate.epoch == 1 and not gate.restored:
+        ctx.emit(
+            Notice(
+                f"{owner.name} began with a new database: the instance that had the content is gone."
+                f" {newest_snapshot(ctx)}",
+                "warning",
+            )
+        )
+    ctx.store.keep_lineage(gate.lineage)
+
+
+def newest_snapshot(ctx: Context) -> str:
+    """What there is to go back to, with its age and the command for it."""
+    saved = ctx.store.snapshots()
+    if not saved:
+        return "There is no snapshot of it on this machine"
+    newest = saved[-1]
+    minutes = max(time.time() - newest.time, 0) / 60
+    age = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{minutes:.0f} minutes"
+    return f"The newest snapshot is {age} old: devenv snapshot restore {newest.path.name}"
 
 
 async def _one_step(ctx: Context, now: Standing) -> None:

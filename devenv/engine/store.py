@@ -42,6 +42,7 @@ class Store:
         self.folder = folder
         self._receipts = folder / "receipts"
         self._snapshots = folder / "snapshots"
+        self._lineage = folder / "lineage"
 
     @property
     def kind(self) -> Path:
@@ -118,6 +119,21 @@ class Store:
             if receipt.new.release == current and receipt.old.release != current:
                 return receipt.old.release
         return None
+
+    def lineage(self) -> str:
+        """Of the database that was there at the last look; empty where none is known."""
+        try:
+            return self._lineage.read_text().strip()
+        except (OSError, ValueError):
+            return ""
+
+    def keep_lineage(self, lineage: str) -> None:
+        """From now on it is that of this one; of none with an empty one."""
+        # It only serves to warn: a full disk must not stop the `down` that frees it.
+        with suppress(OSError):
+            if lineage != self.lineage():
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._lineage.write_text(f"{lineage}\n")
 
     def new_snapshot(self, reason: str, release: str) -> Path:
         """Where a snapshot goes that is about to be taken."""

@@ -16,7 +16,7 @@ from devenv.engine import finish, graph
 from devenv.engine.context import Context, despite_cancel
 from devenv.engine.graph import Skipped
 from devenv.engine.probing import Probing
-from devenv.engine.settle import answering, owner_of, save_fork, settle
+from devenv.engine.settle import answering, newest_snapshot, owner_of, save_fork, settle
 from devenv.errors import DevenvError, UsageError
 from devenv.model import plan
 from devenv.model.events import Note, Notice, PhaseReached
@@ -233,6 +233,9 @@ async def _undo_or_finish(ctx: Context, course: _Course, error: BaseException) -
         ctx.emit(
             Notice("interrupted: undoing the upgrade, or finishing it if the content has moved", "warning")
         )
+    if not any(one.id == old.id for one in await ctx.backend.instances(ask_gates=False)):
+        await _go_on_without(ctx, course, error)
+        return
     forked = course.new is not None and not await _continues(ctx, old, course.new)
     if course.new is not None and forked:
         await save_fork(ctx, course.new, f"began without the content of {old.name}")
@@ -242,13 +245,38 @@ async def _undo_or_finish(ctx: Context, course: _Course, error: BaseException) -
     if forked and (await answering(ctx, old)).failed:
         # It has seen that another one served, and keeps out of the way.
         await ctx.backend.recover(old)
+    _tell_who_serves(ctx, course, await settle(ctx), error)
+
+
+async def _go_on_without(ctx: Context, course: _Course, error: BaseException) -> None:
+    """The old instance was removed by force. Its content may have moved before, or as it ended."""
+    old, new = _there(course.old), course.new
+    gate = await ctx.backend.gate(new) if new else None
+    if new is not None and gate is not None and gate.role in ("fresh", "incoming"):
+        # It waits for the old one. The one that the engine makes in the old one's place can begin without.
+        await ctx.backend.stop_one(new)
+        await ctx.backend.remove_one(new)
+    # What is lost is told of here, and need not be told of again.
+    ctx.store.keep_lineage("")
     owner = await settle(ctx)
-    if owner is not None and owner.id != old.id:
+    if owner and owner.gate and old.gate and owner.gate.lineage == old.gate.lineage:
+        _tell_who_serves(ctx, course, owner, error)
+        return
+    raise DevenvError(
+        f"{old.name} was removed in the middle of the upgrade, and its content with it",
+        "an instance that is removed by force, and cannot end in order, hands nothing over",
+        f"all of it as of the upgrade's beginning is saved. {newest_snapshot(ctx)}",
+    ) from error
+
+
+def _tell_who_serves(ctx: Context, course: _Course, owner: Instance | None, error: BaseException) -> None:
+    """The upgrade is finished in spite of the error, or the error is told with who has the content now."""
+    if owner is not None and course.new is not None and owner.id == course.new.id:
         ctx.emit(Notice(f"the content had moved to {owner.name} already: the upgrade is finished"))
         return
     if isinstance(error, DevenvError) and owner is not None:
         raise DevenvError(
-            f"{error.what}; {old.name} ({old.release}) serves on with all content",
+            f"{error.what}; {owner.name} ({owner.release}) serves on with all content",
             error.why,
             error.next_step,
             error.log_tail,

@@ -99,10 +99,13 @@ def standing(instances: Sequence[Instance], by_hand: ByHand) -> Standing:
             return Standing(revive=owner, unknown=unknown)
         discard = (*arriving, *blank)
         return Standing(owner=owner, moved=tuple(moved), forks=forks, discard=discard, unknown=unknown)
-    if back := tuple(one for one in blank if one.state == "restarting"):
+    if restarting := tuple(one for one in blank if one.state == "restarting"):
         # Its engine starts it again. Until then the record of a pod cannot be read: it may own the content.
-        return Standing(unknown=(*unknown, *back))
+        return Standing(unknown=(*unknown, *restarting))
     waiting = [one for one in arriving if one.running]
+    if back := [one for one in waiting if one.gate and one.gate.successor]:
+        # It relays to one that ends, and takes the content back from it: a newer one waits for that as well.
+        waiting = back
     if len(waiting) == 1:
         # Its predecessor, if there is one, keeps the content until this one has said that it opened.
         return Standing(resume=waiting[0], unknown=unknown)

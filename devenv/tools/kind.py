@@ -79,7 +79,7 @@ async def load(name: str, images: Sequence[str]) -> list[str]:
     # One after the other: what a node answers is quick, and an image that is not here is for docker to tell.
     for image in images:
         for node in all_nodes:
-            if image not in known or known[image].digest not in await _held(node, image):
+            if image not in known or known[image].digest not in await held(node, image):
                 missing.setdefault(image, []).append(node)
     if not missing:
         return []
@@ -110,20 +110,22 @@ def lacks_sys_resource(status: Path = _STATUS) -> bool:
     return bool(bounds) and not int(bounds, 16) >> _SYS_RESOURCE & 1
 
 
-def digests(inspected: str) -> set[str]:
+def digests(inspected: str) -> list[str]:
     """What `crictl inspecti` says an image is: the digest of its configuration, and those of its manifests.
 
-    The engine calls an image by the one or the other, depending on how it stores images.
+    The engine calls an image by the one or the other, depending on how it stores images; Kubernetes by its
+    first manifest's, if it has one.
     """
     with docker.readable("the node", "delete the cluster, and try again"):
         status = json.loads(inspected)["status"]
         manifests = (one.partition("@")[2] for one in status.get("repoDigests") or ())
-        return {status["id"], *manifests}
+        return [status["id"], *manifests]
 
 
-async def _held(node: str, image: str) -> set[str]:
+async def held(node: str, image: str) -> list[str]:
+    """The digests of an image that a node has; none where it has none of that name."""
     told = await docker.call("exec", node, "crictl", "inspecti", image, check=False)
-    return digests(told.stdout) if told.code == 0 else set()
+    return digests(told.stdout) if told.code == 0 else []
 
 
 async def _platform() -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 
 from devenv.tools.http import until_it_serves
 from tests.e2e.conftest import Devenv, Run, docker, make, read_until
-from tests.e2e.witness import content, nothing_lost, one_owner, wait_until_open, writers
+from tests.e2e.witness import content, nothing_lost, one_owner, wait_until_open, with_fault, writers
 
 pytestmark = pytest.mark.engine
 
@@ -40,15 +40,6 @@ def devenv(stack: Devenv) -> Devenv:
     if stack.done("status").of("answer")[0]["data"]["release"] != "v1":
         stack.done("upgrade", "--to", "v1")
     return stack
-
-
-def with_fault(devenv: Devenv, fault: str) -> str:
-    """A release that is v2, but its gate ends at once when it first comes to `fault`."""
-    release = f"v2-{fault}".lower()
-    image = devenv.stack.image("php-fpm", release)
-    recipe = f"FROM {devenv.stack.image('php-fpm', 'v2')}\nENV GATE_FAULT={fault} GATE_RELEASE={release}\n"
-    docker("build", "--quiet", "--tag", image, "-", stdin=recipe)
-    return release
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 from devenv.engine.probe import Probe
 from devenv.model.probe import ProbeReport
@@ -61,3 +61,49 @@ def content(devenv: Devenv) -> str:
     """A hash of all of it."""
     [answer] = devenv.done("verify").of("answer")
     return str(answer["data"]["total"])
+
+
+def variant(devenv: Devenv, release: str, **settings: str) -> str:
+    """A release that is v2, but its gate is told otherwise."""
+    image = devenv.stack.image("php-fpm", release)
+    told = " ".join(f"{name}={value}" for name, value in {**settings, "GATE_RELEASE": release}.items())
+    recipe = f"FROM {devenv.stack.image('php-fpm', 'v2')}\nENV {told}\n"
+    docker("build", "--quiet", "--tag", image, "-", stdin=recipe)
+    return release
+
+
+def with_fault(devenv: Devenv, fault: str) -> str:
+    """A release that is v2, but its gate ends at once when it first comes to `fault`."""
+    return variant(devenv, f"v2-{fault}".lower(), GATE_FAULT=fault)
+
+
+def python(inside: Sequence[str], script: str) -> list[str]:
+    """The command that runs a script in an instance, beside its gate. `inside` begins a command there."""
+    return [*inside, "env", "PYTHONPATH=/opt/gate", "python3", "-c", script]
+
+
+_HOLD = """
+import sys
+from devenv.handover.settings import Settings
+from devenv.handover.shell import shared
+with shared(Settings.from_env().state):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(inside: Sequence[str]) -> Iterator[Callable[[], None]]:
+    """Within, until the value is called, no hand-over gets beyond `lease`: a program in the instance uses the
+    database. `inside` begins a command there, with stdin.
+    """
+    with subprocess.Popen(
+        python(inside, _HOLD), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.readline() == "held\n"
+        try:
+            yield program.stdin.close
+        finally:
+            program.stdin.close()

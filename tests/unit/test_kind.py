@@ -115,8 +115,8 @@ def test_a_pod_is_back_when_its_container_has_started_since() -> None:
 
 def test_what_a_node_calls_an_image() -> None:
     status = {"id": "sha256:1", "repoDigests": ["import-2026@sha256:2"]}
-    assert kind.digests(json.dumps({"status": status})) == {"sha256:1", "sha256:2"}
-    assert kind.digests(json.dumps({"status": {"id": "sha256:1"}})) == {"sha256:1"}
+    assert kind.digests(json.dumps({"status": status})) == ["sha256:1", "sha256:2"]
+    assert kind.digests(json.dumps({"status": {"id": "sha256:1"}})) == ["sha256:1"]
     with pytest.raises(DevenvError, match="cannot be read"):
         kind.digests("{}")
 

@@ -82,6 +82,39 @@ async def test_down_takes_no_snapshot_of_an_earlier_end_for_the_last_one(
     assert backend.containers[-1].content["post"][-1] == "after the restart"
 
 
+async def test_content_that_went_with_its_instance_is_missed_once_and_the_newest_snapshot_offered(
+    ctx: Context, backend: FakeBackend, told: Told
+) -> None:
+    def warnings() -> list[str]:
+        return [one.text for one in told.of(Notice) if one.level == "warning"]  # type: ignore[attr-defined]
+
+    await up(ctx)
+    await content.save(ctx)
+    [saved] = ctx.store.snapshots()
+    backend.containers.remove(backend.owner)  # by force: its engine makes another one
+    await up(ctx)
+    [missed] = warnings()
+    assert "the instance that had the content is gone" in missed
+    assert f"devenv snapshot restore {saved.path.name}" in missed
+    assert "0 minutes old" in missed
+    await up(ctx)
+    await down(ctx)
+    assert len(warnings()) == 1
+
+
+async def test_content_that_a_person_has_replaced_is_not_missed(
+    ctx: Context, backend: FakeBackend, told: Told
+) -> None:
+    await up(ctx)
+    await reset(ctx)
+    await up(ctx)
+    await content.save(ctx)
+    await content.restore(ctx, "latest")
+    backend.owner.lineage = "that of a restored one"
+    await up(ctx)
+    assert not [one for one in told.of(Notice) if one.level == "warning"]  # type: ignore[attr-defined]
+
+
 async def test_down_with_nothing_there_is_no_error(ctx: Context, backend: FakeBackend) -> None:
     await down(ctx)
     assert "stop" not in backend.calls

@@ -146,12 +146,12 @@ def test_the_kustomization_has_the_stacks_values_and_no_secret() -> None:
 
 
 def test_a_rollout_changes_the_image_and_nothing_else() -> None:
-    assert rollout(240, "php-fpm:v2", "sha256:2")["template"] == {
-        "metadata": {"annotations": {"devenv.io/image": "sha256:2"}},
+    assert rollout(240, "php-fpm:v2", 1.5)["template"] == {
+        "metadata": {"annotations": {"devenv.io/began": "1.500"}},
         "spec": {"containers": [{"name": "php-fpm", "image": "php-fpm:v2"}]},
     }
-    # None removes the one that is there.
-    assert rollout(240, "php-fpm:v1")["template"]["metadata"] == {"annotations": {"devenv.io/image": None}}
+    # The same image again is another template.
+    assert rollout(240, "php-fpm:v2", 2.5)["template"] != rollout(240, "php-fpm:v2", 1.5)["template"]
     assert "template" not in rollout(0)
 
 

@@ -55,6 +55,14 @@ def test_between_completion_and_opening_nothing_goes_and_the_new_one_goes_on() -
     assert not found.discard
 
 
+def test_one_that_takes_the_content_back_comes_before_a_newer_one_that_waits_for_it() -> None:
+    back, new = instance("a", "incoming", 1), instance("b", "incoming", 0)
+    assert back.gate is not None
+    back = replace(back, gate=replace(back.gate, successor={"uid": "c", "address": "10.0.0.3:9000"}))
+    assert standing([back, new]).resume is back
+    assert not standing([back, new]).problem
+
+
 def test_one_that_is_started_again_may_own_the_content_and_stays() -> None:
     """A node that has restarted: its pods are back in a moment, with all that they had."""
     back = instance("a", None, state="restarting")

@@ -14,7 +14,7 @@ from devenv.engine.lifecycle import up
 from devenv.engine.settle import settle
 from devenv.engine.upgrade import next_release, rollback, upgrade
 from devenv.errors import DevenvError, NotVerified, UsageError
-from devenv.model.events import PhaseReached, ReceiptWritten, StepEnded
+from devenv.model.events import Notice, PhaseReached, ReceiptWritten, StepEnded
 from devenv.model.instance import Instance
 from tests.backends.fake import FakeBackend, Saved
 from tests.unit.conftest import FakeImages, Told
@@ -109,6 +109,42 @@ async def test_a_second_interrupt_does_not_stop_the_tidying(ctx: Context, runnin
     task.cancel()
     await task
     assert php(running) == ["v2 owner running"]
+
+
+async def test_an_owner_removed_by_force_is_told_of_with_the_snapshot_that_holds_its_content(
+    ctx: Context, running: FakeBackend, told: Told
+) -> None:
+    running.pause["leased"] = asyncio.Event()
+    running.fail["hook"] = DevenvError(
+        "the owner of the database is gone", "nobody is there", "bring it back"
+    )
+    task = asyncio.create_task(upgrade(ctx, "v2"))
+    await running.reached.wait()
+    running.containers.remove(running.owner)
+    running.pause["leased"].set()
+    with pytest.raises(DevenvError, match="was removed in the middle of the upgrade") as raised:
+        await task
+    [saved] = ctx.store.snapshots()
+    assert f"devenv snapshot restore {saved.path.name}" in raised.value.next_step
+    assert php(running) == []
+    # What comes in its place is no news any more.
+    told.clear()
+    await up(ctx)
+    assert not [one for one in told.of(Notice) if one.level == "warning"]  # type: ignore[attr-defined]
+
+
+async def test_an_owner_removed_by_force_when_it_had_handed_over_takes_nothing_with_it(
+    ctx: Context, running: FakeBackend
+) -> None:
+    running.pause["completed"] = asyncio.Event()
+    task = asyncio.create_task(upgrade(ctx, "v2"))
+    await running.reached.wait()
+    [old] = [one for one in running.containers if one.role == "moved"]
+    running.containers.remove(old)
+    running.pause["completed"].set()
+    await task
+    assert php(running) == ["v2 owner running"]
+    assert "written by a person" in running.owner.content["post"]
 
 
 @pytest.mark.parametrize("saved", [None, 1, 3, 4])
