@@ -328,7 +328,7 @@ class Kubernetes:
         waiting.tell(causes)
         for cause in causes:
             brought = cause.reason == pods.ABSENT and waiting.seconds < _SEEN
-            if (cause.final and not brought) or waiting.is_over:
+            if (cause.final and not brought and not await self._begins_again(cause)) or waiting.is_over:
                 raise await self._explain(cause)
         if waiting.is_over:
             raise DevenvError(
@@ -340,28 +340,37 @@ class Kubernetes:
     async def _events(self) -> list[Object]:
         return await self._cluster.get("events", "--field-selector", "involvedObject.kind=Pod")
 
+    async def _begins_again(self, cause: pods.Cause) -> bool:
+        """Whether a hook was only cut off as its container ended: it runs again in the next one."""
+        if cause.reason != pods.HOOK:
+            return False
+        late = time.monotonic() + _AGAIN
+        while time.monotonic() < late:
+            for one in await self.instances():
+                if one.name == cause.pod and one.gate is not None:
+                    return await self._failed(one) is None
+            await asyncio.sleep(0.5)
+        return False
+
+    async def _failed(self, instance: Instance) -> Mapping[str, Any] | None:
+        """What its gate has failed of, in this container or an earlier one."""
+        if instance.gate and instance.gate.failed:
+            return instance.gate.failed
+        async for _ in self._follow(instance, follow=False):
+            pass
+        return self._failures.get(instance.id)
+
     async def _explain(self, cause: pods.Cause) -> DevenvError:
         """What the gate says is closer to the cause than what Kubernetes says."""
         for one in await self.instances():
             if one.name != cause.pod:
                 continue
             tail = await self.log_tail(one)
-            if failed := await self._failed(one, cause):
+            if failed := await self._failed(one):
                 return DevenvError(f"{one.name}: {failed['error']}", failed["why"], failed["next"], tail)
             why = ": ".join(filter(None, (cause.reason, cause.message)))
             return DevenvError(f"{one.name} did not come up", why, f"see: {self.by_hand('look', one)}", tail)
         return DevenvError(f"{cause.pod} did not come up", cause.reason, "it is gone; try again")
-
-    async def _failed(self, instance: Instance, cause: pods.Cause) -> Mapping[str, Any] | None:
-        """What its gate has failed of. A hook's failure ends the container; the next one has its journal."""
-        if instance.gate and instance.gate.failed:
-            return instance.gate.failed
-        late = time.monotonic() + _AGAIN
-        while cause.reason == pods.HOOK and instance.id not in self._failures and time.monotonic() < late:
-            async for _ in self._follow(instance, follow=False):
-                pass
-            await asyncio.sleep(0.5)
-        return self._failures.get(instance.id)
 
     # A release beside another
 

@@ -128,11 +128,12 @@ def _cause(pod: Object, events: Sequence[Object]) -> Cause:
         return Cause(name, reason, message or "the image is not there", final=True)
     if reason in _FINAL:
         return Cause(name, reason, message, final=True)
-    if any(one.get("reason") == HOOK for one in events):
+    crashes = status.get("restartCount", 0) >= _CRASHES
+    if not crashes and any(one.get("reason") == HOOK for one in events):
         return Cause(name, HOOK, "the hook that fetches the content failed", final=True)
     if mounts := [one for one in events if one.get("reason") == "FailedMount"]:
         return Cause(name, "FailedMount", mounts[-1].get("message", ""), final=False)
-    if reason == "CrashLoopBackOff" or status.get("restartCount", 0) >= _CRASHES:
+    if crashes or reason == "CrashLoopBackOff":
         ended = status.get("lastState", {}).get("terminated", {})
         said = f"exit code {ended['exitCode']}" if "exitCode" in ended else message
         return Cause(name, "CrashLoopBackOff", said, final=True)

@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tests.e2e.conftest import Devenv, docker, make
 from tests.e2e.relayed import Engine
 from tests.e2e.terminal import PATIENCE, Tmux, Window, terminal, until
 from tests.e2e.test_interruptions import MARK, left_behind
-from tests.e2e.witness import one_owner
+from tests.e2e.witness import held, one_owner
 
 pytestmark = pytest.mark.engine
 
@@ -72,7 +72,7 @@ def opened(tmux: Tmux, devenv: Devenv, **options: Any) -> Window:
     return window
 
 
-def upgrading(window: Window, devenv: Devenv, *, probe: bool = False, moment: str = HANDING_OVER) -> str:
+def upgrading(window: Window, devenv: Devenv, *, probe: bool = False) -> str:
     """Begin one to the other release; that is on its way when this returns."""
     release = "v1" if one_owner(devenv)["release"] == "v2" else "v2"
     window.press("u")
@@ -85,8 +85,16 @@ def upgrading(window: Window, devenv: Devenv, *, probe: bool = False, moment: st
     assert ("▐X▌" in window.text()) == probe
     window.until(f"to release {release} ")
     window.press("Enter")
-    window.until(moment)
+    window.until(HANDING_OVER)
     return release
+
+
+@contextmanager
+def waiting_for_its_lease(devenv: Devenv) -> Iterator[None]:
+    """An upgrade that is begun within comes to the hand-over, and goes on from there when the block ends."""
+    [php] = devenv.containers("php-fpm")
+    with held(["docker", "exec", "--interactive", php]):
+        yield
 
 
 def fill_in(window: Window, release: str) -> None:
@@ -123,10 +131,13 @@ def test_the_whole_story_on_a_terminal_of_80_by_24(tmux: Tmux, stack: Devenv) ->
     window.until(HEALTHY, "✓ up ", re.escape(stack.stack.url))
     one_owner(stack)
 
-    assert upgrading(window, stack, probe=True) == "v2"
-    both = window.until(
-        r"v1  \S+-php-fpm-1 .*v2  \S+-php-fpm-2", "owner +clos|successor +fetch", "still writing"
-    )
+    with waiting_for_its_lease(stack):
+        assert upgrading(window, stack, probe=True) == "v2"
+        both = window.until(
+            r"v1  \S+-php-fpm-1 .*v2  \S+-php-fpm-2",
+            r"● open.*▸ (asks for the lease|waits for the owner)",
+            "still writing",
+        )
     assert re.search(r"╭─ old ─+╮╭─ new ─+╮", both)
     told = window.until(VERIFIED, "lost", "symfony_demo_post +30 +30  = same")
     assert re.search(rf"{WRITERS} writers  acknowledged [1-9]\d*  failed 0  lost 0  twice 0", told), told
@@ -149,10 +160,11 @@ def test_the_whole_story_on_a_terminal_of_80_by_24(tmux: Tmux, stack: Devenv) ->
 
 def test_a_probe_that_is_started_on_the_way_is_counted_in_the_receipt(tmux: Tmux, devenv: Devenv) -> None:
     window = opened(tmux, devenv)
-    upgrading(window, devenv)
-    window.until("off: p starts it")
-    window.press("p")
-    window.until(rf"{WRITERS} writers  acknowledged \d+ .*still writing")
+    with waiting_for_its_lease(devenv):
+        upgrading(window, devenv)
+        window.until("off: p starts it")
+        window.press("p")
+        window.until(rf"{WRITERS} writers  acknowledged \d+ .*still writing")
     told = window.until(VERIFIED, "lost 0")
     leave(window)
     probe = receipts(devenv)[-1]["probe"]
@@ -185,11 +197,12 @@ def crash_log(devenv: Devenv) -> Path:
 def test_who_leaves_in_the_middle_reads_the_rest_in_lines(tmux: Tmux, devenv: Devenv) -> None:
     mark = secrets.token_hex(8)
     window = opened(tmux, devenv, **{MARK: mark})
-    release = upgrading(window, devenv)
-    window.press("q")
-    window.until("─ Quit ─", "upgrade is at work")
-    window.press("Down", "Enter")
-    window.until("upgrade goes on to its end; Ctrl-C cancels it")
+    with waiting_for_its_lease(devenv):
+        release = upgrading(window, devenv)
+        window.press("q")
+        window.until("─ Quit ─", "upgrade is at work")
+        window.press("Down", "Enter")
+        window.until("upgrade goes on to its end; Ctrl-C cancels it")
     assert window.code() == 0, window.text()
     said = window.text()
     assert re.search(r"^✓ receipt ", said, re.MULTILINE), said
@@ -201,14 +214,13 @@ def test_who_leaves_in_the_middle_reads_the_rest_in_lines(tmux: Tmux, devenv: De
 def test_who_cancels_and_leaves_leaves_one_owner(tmux: Tmux, devenv: Devenv) -> None:
     mark = secrets.token_hex(8)
     window = opened(tmux, devenv, **{MARK: mark})
-    release = upgrading(window, devenv)
-    window.press("q")
-    window.until("─ Quit ─")
-    window.press("Down", "Down", "Enter")
-    code = window.code()
-    # Once the content has moved there is nothing left to cancel: then it is finished.
-    finished = one_owner(devenv)["release"] == release
-    assert code == (0 if finished else 130), window.text()
+    with waiting_for_its_lease(devenv):
+        release = upgrading(window, devenv)
+        window.press("q")
+        window.until("─ Quit ─")
+        window.press("Down", "Down", "Enter")
+        assert window.code() == 130, window.text()
+    assert one_owner(devenv)["release"] != release
     assert left_behind(mark) == []
     assert at_work(devenv) == ""
 
@@ -218,11 +230,12 @@ def test_an_upgrade_that_is_cancelled_in_time_leaves_the_old_instance_serving(
 ) -> None:
     before = one_owner(devenv)["release"]
     window = opened(tmux, devenv)
-    upgrading(window, devenv, moment=r"▸ step [34] of 7")
-    window.press("X")
-    window.until("─ Cancel ─", "y yes")
-    window.press("y")
-    window.until("upgrade was cancelled", rf"^ devenv .* {before} .* ● healthy")
+    with waiting_for_its_lease(devenv):
+        upgrading(window, devenv)
+        window.press("X")
+        window.until("─ Cancel ─", "y yes")
+        window.press("y")
+        window.until("upgrade was cancelled", rf"^ devenv .* {before} .* ● healthy")
     assert one_owner(devenv)["release"] == before
     window.press("q")
     assert window.code() == 130
@@ -232,13 +245,13 @@ def test_stopped_and_continued_on_the_way_an_upgrade_goes_on(tmux: Tmux, devenv:
     window = tmux.open(devenv, "bash", "--norc", "-i", PS1="$ ")
     window.type(f"{shlex.quote(sys.executable)} -m devenv up\n")
     window.until(HEALTHY, "✓ up ")
-    release = upgrading(window, devenv)
-    window.press("C-z")
-    window.until(r"Stopped .*devenv up")
-    assert window.ask("alternate_on") == "0"
-    window.type("fg\n")
-    told = window.until(HANDING_OVER, "╭─ old ─") if "CONTENT" not in window.text() else ""
-    assert "Stopped" not in told
+    with waiting_for_its_lease(devenv):
+        release = upgrading(window, devenv)
+        window.press("C-z")
+        window.until(r"Stopped .*devenv up")
+        assert window.ask("alternate_on") == "0"
+        window.type("fg\n")
+        assert "Stopped" not in window.until(HANDING_OVER, "╭─ old ─")
     window.until(VERIFIED, HEALTHY, "q Quit")
     window.press("q")
     window.until("goes on at")
@@ -249,11 +262,14 @@ def test_stopped_and_continued_on_the_way_an_upgrade_goes_on(tmux: Tmux, devenv:
 
 def test_a_second_one_is_refused_with_words_and_stays_usable(tmux: Tmux, devenv: Devenv) -> None:
     first = opened(tmux, devenv)
-    release = upgrading(first, devenv, moment="▸ step [34] of 7")
     mark = secrets.token_hex(8)
-    second = tmux.open(devenv, **{MARK: mark})
-    told = second.until("✗ another devenv is at work on this stack", "why: ", "next: wait until it is done")
-    assert re.search(r"`devenv upgrade`, process \d+", told), told
+    with waiting_for_its_lease(devenv):
+        release = upgrading(first, devenv)
+        second = tmux.open(devenv, **{MARK: mark})
+        told = second.until(
+            "✗ another devenv is at work on this stack", "why: ", "next: wait until it is done"
+        )
+        assert re.search(r"`devenv upgrade`, process \d+", told), told
     first.until(VERIFIED)
     # It sees what the other one does, and can do the next thing itself.
     second.until(rf"^ devenv .* {release} .* ● healthy")
@@ -272,9 +288,10 @@ def test_a_window_that_is_made_tiny_and_large_all_the_while_breaks_nothing(
 ) -> None:
     # Some shells export a size, which is not true for long.
     window = opened(tmux, devenv, COLUMNS="80", LINES="24")
-    release = upgrading(window, devenv)
-    window.resize(20, 5)
-    window.until("20x5 is too small", "What runs goes on")
+    with waiting_for_its_lease(devenv):
+        release = upgrading(window, devenv)
+        window.resize(20, 5)
+        window.until("20x5 is too small", "What runs goes on")
     for number in range(50):
         window.resize(20 + 3 * (number * 7 % 50), 5 + number * 11 % 50)
     window.resize(80, 24)
@@ -321,8 +338,9 @@ def test_without_colour_each_state_is_still_told(tmux: Tmux, devenv: Devenv) -> 
     window.press("Down")
     until("the cursor is seen to move", lambda: line_of(window, "│ v2 ") != before)
     window.press("Escape")
-    upgrading(window, devenv)
-    during = window.styled()
+    with waiting_for_its_lease(devenv):
+        upgrading(window, devenv)
+        during = window.styled()
     window.until(VERIFIED)
     for styled in (during, window.styled()):
         assert COLOUR.search(styled) is None, styled
