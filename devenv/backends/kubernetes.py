@@ -381,20 +381,21 @@ class Kubernetes:
         there = await self._pods(PHP_FPM)
         await self._patch(rollout(_HOLD, image, time.time()))
         try:
-            await self._until_ready({pod["metadata"]["uid"] for pod in there}, seen, note)
+            await self._until_ready(there, seen, note)
         except BaseException:
-            known = {pod["metadata"]["uid"] for pod in there}
-            if not [pod for pod in await self._pods(PHP_FPM) if pod["metadata"]["uid"] not in known]:
+            if not pods.newcomers(await self._pods(PHP_FPM), there):
                 # Nobody has come whom another could send away, and nobody shall come later.
                 await self._undo(there[-1])
             raise
 
-    async def _until_ready(self, known: set[str], seen: Callable[[Instance], None], note: Note) -> None:
-        """Until a pod that is not known is ready."""
+    async def _until_ready(
+        self, before: Sequence[Object], seen: Callable[[Instance], None], note: Note
+    ) -> None:
+        """Until a pod of the new template is ready."""
         waiting = _Waiting(note)
         async with aclosing(self._looks(PHP_FPM)) as looks:
             async for _, there in looks:
-                new = [pod for pod in there if pod["metadata"]["uid"] not in known]
+                new = pods.newcomers(there, before)
                 if not new:
                     await self._wait_on([], waiting)
                     continue

@@ -40,6 +40,12 @@ def template(of: Object) -> str:
     return str(of["metadata"]["labels"].get(HASH_LABEL, ""))
 
 
+def newcomers(there: Sequence[Object], before: Sequence[Object]) -> list[Object]:
+    """Those of another template. One in the place of a pod that was lost has the same as that."""
+    known = {template(pod) for pod in before}
+    return [pod for pod in there if template(pod) not in known]
+
+
 def revision(replicas: Object) -> int:
     """The higher, the later it was what a Deployment wants."""
     return int(replicas["metadata"].get("annotations", {}).get(_REVISION, 0))

@@ -155,6 +155,15 @@ def test_a_rollout_changes_the_image_and_nothing_else() -> None:
     assert "template" not in rollout(0)
 
 
+def test_a_pod_in_the_place_of_a_lost_one_is_no_newcomer() -> None:
+    def of(name: str, template: str) -> dict[str, object]:
+        return {"metadata": {"name": name, "labels": {"pod-template-hash": template}}}
+
+    before = [of("lost", "old")]
+    assert pods.newcomers([of("in-its-place", "old"), new := of("new", "new")], before) == [new]
+    assert pods.newcomers([of("in-its-place", "old")], before) == []
+
+
 def test_what_is_undone_is_the_whole_template_at_once() -> None:
     template = {"metadata": {"labels": {"app": "php-fpm", "pod-template-hash": "abc"}}, "spec": {"a": 1}}
     assert undone({"spec": {"template": template}}) == [
