@@ -8,7 +8,7 @@ from pathlib import Path
 
 from devenv.engine.context import Context
 from devenv.engine.probing import WRITERS, Probing
-from devenv.engine.settle import answering, look, owner_of
+from devenv.engine.settle import answering, forget, look, owner_of
 from devenv.engine.store import MANUAL
 from devenv.errors import DevenvError, NotVerified, UsageError
 from devenv.model.events import Answer, Notice
@@ -125,7 +125,7 @@ async def restore(ctx: Context, name: str) -> None:
     before = ctx.store.new_snapshot("before-restore", owner.release)
     await ctx.backend.snapshot(owner, before)
     await ctx.backend.restore(owner, path)
-    ctx.store.keep_lineage("")  # it has another one now, and that is right
+    forget(ctx)
     ctx.store.prune()
     ctx.emit(Notice(f"what was there before is in {before}"))
     ctx.emit(Answer("restore", {"path": str(path), "before": str(before), "instance": owner.name}))
@@ -209,5 +209,5 @@ async def recover(ctx: Context, from_: str) -> None:
         await ctx.backend.revive(one)
         await answering(ctx, replace(one, state="running"))
     recovered = await ctx.backend.recover(one)
-    ctx.store.keep_lineage("")
+    forget(ctx)
     ctx.emit(Answer("recover", dict(recovered)))

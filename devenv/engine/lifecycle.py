@@ -10,7 +10,7 @@ from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
 from devenv.engine import graph
 from devenv.engine.context import Context
 from devenv.engine.graph import Skipped
-from devenv.engine.settle import look, recognise, settle
+from devenv.engine.settle import forget, look, recognise, settle
 from devenv.errors import DevenvError
 from devenv.model import plan
 from devenv.model.events import Note, Notice
@@ -237,7 +237,7 @@ async def reset(ctx: Context) -> None:
 
     async def remove(note: Note) -> str:
         await ctx.backend.remove_all(content=True)
-        ctx.store.keep_lineage("")
+        forget(ctx)
         return "the next devenv up begins anew"
 
     await graph.run(plan.reset(), {"engine": engine, "snapshot": snapshot, "remove": remove}, ctx.emit)

@@ -64,7 +64,7 @@ def recognise(ctx: Context, owner: Instance) -> None:
     gate = owner.gate
     if gate is None or not gate.lineage:
         return
-    known = ctx.store.lineage()
+    known = ctx.store.lineage(ctx.stack.stack.backend)
     if known and gate.lineage != known and gate.epoch == 1 and not gate.restored:
         ctx.emit(
             Notice(
@@ -73,7 +73,12 @@ def recognise(ctx: Context, owner: Instance) -> None:
                 "warning",
             )
         )
-    ctx.store.keep_lineage(gate.lineage)
+    ctx.store.keep_lineage(ctx.stack.stack.backend, gate.lineage)
+
+
+def forget(ctx: Context) -> None:
+    """The database that is there is about to be another one, and a person knows."""
+    ctx.store.keep_lineage(ctx.stack.stack.backend, "")
 
 
 def newest_snapshot(ctx: Context) -> str:

@@ -42,7 +42,6 @@ class Store:
         self.folder = folder
         self._receipts = folder / "receipts"
         self._snapshots = folder / "snapshots"
-        self._lineage = folder / "lineage"
 
     @property
     def kind(self) -> Path:
@@ -120,20 +119,20 @@ class Store:
                 return receipt.old.release
         return None
 
-    def lineage(self) -> str:
+    def lineage(self, backend: str) -> str:
         """Of the database that was there at the last look; empty where none is known."""
         try:
-            return self._lineage.read_text().strip()
+            return (self.folder / f"lineage-{backend}").read_text().strip()
         except (OSError, ValueError):
             return ""
 
-    def keep_lineage(self, lineage: str) -> None:
-        """From now on it is that of this one; of none with an empty one."""
+    def keep_lineage(self, backend: str, lineage: str) -> None:
+        """From now on this is the one that is known, or none with an empty one."""
         # It only serves to warn: a full disk must not stop the `down` that frees it.
         with suppress(OSError):
-            if lineage != self.lineage():
+            if lineage != self.lineage(backend):
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self._lineage.write_text(f"{lineage}\n")
+                (self.folder / f"lineage-{backend}").write_text(f"{lineage}\n")
 
     def new_snapshot(self, reason: str, release: str) -> Path:
         """Where a snapshot goes that is about to be taken."""

@@ -16,7 +16,7 @@ from devenv.engine import finish, graph
 from devenv.engine.context import Context, despite_cancel
 from devenv.engine.graph import Skipped
 from devenv.engine.probing import Probing
-from devenv.engine.settle import answering, newest_snapshot, owner_of, save_fork, settle
+from devenv.engine.settle import answering, forget, newest_snapshot, owner_of, save_fork, settle
 from devenv.errors import DevenvError, UsageError
 from devenv.model import plan
 from devenv.model.events import Note, Notice, PhaseReached
@@ -257,7 +257,7 @@ async def _go_on_without(ctx: Context, course: _Course, error: BaseException) ->
         await ctx.backend.stop_one(new)
         await ctx.backend.remove_one(new)
     # What is lost is told of here, and need not be told of again.
-    ctx.store.keep_lineage("")
+    forget(ctx)
     owner = await settle(ctx)
     if owner and owner.gate and old.gate and owner.gate.lineage == old.gate.lineage:
         _tell_who_serves(ctx, course, owner, error)
@@ -265,7 +265,9 @@ async def _go_on_without(ctx: Context, course: _Course, error: BaseException) ->
     raise DevenvError(
         f"{old.name} was removed in the middle of the upgrade, and its content with it",
         "an instance that is removed by force, and cannot end in order, hands nothing over",
-        f"all of it as of the upgrade's beginning is saved. {newest_snapshot(ctx)}",
+        f"all of it as of the upgrade's beginning is saved: devenv snapshot restore {course.snapshot.name}"
+        if course.snapshot
+        else newest_snapshot(ctx),
     ) from error
 
 
