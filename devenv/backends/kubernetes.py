@@ -93,8 +93,9 @@ class Kubernetes:
         return list(await asyncio.gather(*(self._asked(one) for one in found)))
 
     async def _pods(self, service: str = "") -> list[Object]:
+        """Not those that have ended as a whole: one that a node has evicted is still listed, and holds nothing."""
         selector = f"{pods.NAME_LABEL}={service},{OURS}" if service else OURS
-        return await self._cluster.get("pods", "--selector", selector)
+        return [pod for pod in await self._cluster.get("pods", "--selector", selector) if pods.lives(pod)]
 
     def _instance(self, pod: Object) -> Instance:
         return pods.instance(pod, self._port())
@@ -379,8 +380,8 @@ class Kubernetes:
     ) -> None:
         image = self._stack.image(PHP_FPM, release)
         there = await self._pods(PHP_FPM)
-        await self._patch(rollout(_HOLD, image, time.time()))
         try:
+            await self._patch(rollout(_HOLD, image, time.time()))
             await self._until_ready(there, seen, note)
         except BaseException:
             if not pods.newcomers(await self._pods(PHP_FPM), there):

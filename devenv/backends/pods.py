@@ -35,6 +35,11 @@ def instance(pod: Object, port: int | None = None) -> Instance:
     )
 
 
+def lives(pod: Object) -> bool:
+    """Whether its containers run, or will: else its volumes have gone with it."""
+    return pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")
+
+
 def template(of: Object) -> str:
     """Which one a pod, or a ReplicaSet, has."""
     return str(of["metadata"]["labels"].get(HASH_LABEL, ""))
@@ -72,7 +77,7 @@ def _state(pod: Object, status: Mapping[str, Any]) -> str:
     if not (status.get("containerID") or status.get("restartCount")):
         return "created"
     # One that has ended is started again, with what it had, unless its pod has ended as a whole.
-    return "exited" if pod.get("status", {}).get("phase") in ("Failed", "Succeeded") else "restarting"
+    return "restarting" if lives(pod) else "exited"
 
 
 def _health(pod: Object) -> str:

@@ -57,7 +57,7 @@ async def settle(ctx: Context) -> Instance | None:
 
 
 def recognise(ctx: Context, owner: Instance) -> None:
-    """Tell of an owner that has begun anew, though there was content: it went with the one that had it.
+    """Tell of a database that is a new one, though there was content: it went with the one that had it.
 
     An engine that removes an instance by force (kubectl delete --force, a lost node) lets nobody take over.
     """
@@ -65,10 +65,10 @@ def recognise(ctx: Context, owner: Instance) -> None:
     if gate is None or not gate.lineage:
         return
     known = ctx.store.lineage(ctx.stack.stack.backend)
-    if known and gate.lineage != known and gate.epoch == 1 and not gate.restored:
+    if known and gate.lineage != known and not gate.restored:
         ctx.emit(
             Notice(
-                f"{owner.name} began with a new database: the instance that had the content is gone."
+                f"{owner.name} has a new database: the instance that had the content is gone."
                 f" {newest_snapshot(ctx)}",
                 "warning",
             )

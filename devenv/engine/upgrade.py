@@ -31,6 +31,10 @@ _LAST_PHASES = 3.0
 """Seconds that the journal of an instance that serves may be late."""
 
 
+_LAST_CHANCE = 30.0
+"""Seconds in which an instance that was removed by force can still hand over as it ends."""
+
+
 @dataclass(slots=True)
 class _Course:
     """What the steps of one upgrade learn and pass on."""
@@ -75,8 +79,9 @@ class _Course:
 
     async def save(self, note: Note) -> str:
         old = _there(self.old)
-        self.snapshot = self.ctx.store.new_snapshot("before-upgrade", old.release)
-        about = await self.ctx.backend.snapshot(old, self.snapshot)
+        path = self.ctx.store.new_snapshot("before-upgrade", old.release)
+        about = await self.ctx.backend.snapshot(old, path)
+        self.snapshot = path
         self.ctx.store.prune()
         if about.get("damage"):
             # SQLite says all of it in one text.
@@ -233,49 +238,34 @@ async def _undo_or_finish(ctx: Context, course: _Course, error: BaseException) -
         ctx.emit(
             Notice("interrupted: undoing the upgrade, or finishing it if the content has moved", "warning")
         )
-    if not any(one.id == old.id for one in await ctx.backend.instances(ask_gates=False)):
-        await _go_on_without(ctx, course, error)
-        return
-    forked = course.new is not None and not await _continues(ctx, old, course.new)
-    if course.new is not None and forked:
-        await save_fork(ctx, course.new, f"began without the content of {old.name}")
-    if any(one.id == old.id and not one.running for one in await ctx.backend.instances(ask_gates=False)):
-        # It was killed, not stopped by us: what it holds is the latest content.
-        await ctx.backend.revive(old)
-    if forked and (await answering(ctx, old)).failed:
-        # It has seen that another one served, and keeps out of the way.
-        await ctx.backend.recover(old)
-    _tell_who_serves(ctx, course, await settle(ctx), error)
-
-
-async def _go_on_without(ctx: Context, course: _Course, error: BaseException) -> None:
-    """The old instance was removed by force. Its content may have moved before, or as it ended."""
-    old, new = _there(course.old), course.new
-    gate = await ctx.backend.gate(new) if new else None
-    if new is not None and gate is not None and gate.role in ("fresh", "incoming"):
-        # It waits for the old one. The one that the engine makes in the old one's place can begin without.
-        await ctx.backend.stop_one(new)
-        await ctx.backend.remove_one(new)
-    # What is lost is told of here, and need not be told of again.
-    forget(ctx)
-    owner = await settle(ctx)
-    if owner and owner.gate and old.gate and owner.gate.lineage == old.gate.lineage:
-        _tell_who_serves(ctx, course, owner, error)
-        return
-    raise DevenvError(
-        f"{old.name} was removed in the middle of the upgrade, and its content with it",
-        "an instance that is removed by force, and cannot end in order, hands nothing over",
-        f"all of it as of the upgrade's beginning is saved: devenv snapshot restore {course.snapshot.name}"
-        if course.snapshot
-        else newest_snapshot(ctx),
-    ) from error
-
-
-def _tell_who_serves(ctx: Context, course: _Course, owner: Instance | None, error: BaseException) -> None:
-    """The upgrade is finished in spite of the error, or the error is told with who has the content now."""
+    gone = not any(one.id == old.id for one in await ctx.backend.instances(ask_gates=False))
+    if gone:
+        await _part_from(ctx, course)
+    else:
+        await _part(ctx, course)
+    try:
+        owner = await settle(ctx)
+    except DevenvError as unsettled:
+        if not gone:
+            raise
+        raise DevenvError(
+            f"{old.name} was removed in the middle of the upgrade; {unsettled.what}",
+            unsettled.why,
+            f"{unsettled.next_step}; {_saved(ctx, course)}",
+        ) from error
     if owner is not None and course.new is not None and owner.id == course.new.id:
-        ctx.emit(Notice(f"the content had moved to {owner.name} already: the upgrade is finished"))
+        words = f"the content had moved to {owner.name} already: the upgrade is finished"
+        if gone:
+            words += f"; {old.name} was removed, so nothing was compared, and there is no receipt"
+        ctx.emit(Notice(words, "warning" if gone else "info"))
         return
+    if (owner is None and gone) or (owner is not None and not _same_database(old, owner)):
+        forget(ctx)  # it is told of here
+        raise DevenvError(
+            f"{old.name} was removed in the middle of the upgrade, and its content with it",
+            "an instance that is removed by force, and cannot end in order, hands nothing over",
+            f"{'' if owner else 'start the stack: devenv up; then '}{_saved(ctx, course)}",
+        ) from error
     if isinstance(error, DevenvError) and owner is not None:
         raise DevenvError(
             f"{error.what}; {owner.name} ({owner.release}) serves on with all content",
@@ -285,6 +275,50 @@ def _tell_who_serves(ctx: Context, course: _Course, owner: Instance | None, erro
             error.exit_code,
         ) from error
     raise error
+
+
+async def _part(ctx: Context, course: _Course) -> None:
+    """Of the two, the old one has what nobody else has, unless the new one goes on from it."""
+    old = _there(course.old)
+    forked = course.new is not None and not await _continues(ctx, old, course.new)
+    if course.new is not None and forked:
+        await save_fork(ctx, course.new, f"began without the content of {old.name}")
+    if any(one.id == old.id and not one.running for one in await ctx.backend.instances(ask_gates=False)):
+        # It was killed, not stopped by us: what it holds is the latest content.
+        await ctx.backend.revive(old)
+    if forked and (await answering(ctx, old)).failed:
+        # It has seen that another one served, and keeps out of the way.
+        await ctx.backend.recover(old)
+
+
+async def _part_from(ctx: Context, course: _Course) -> None:
+    """The old one was removed by force. It may still hand over as it ends; then the new one waits in vain."""
+    new, deadline = course.new, time.monotonic() + _LAST_CHANCE
+    while new is not None:
+        gate = None
+        with suppress(DevenvError):
+            gate = await answering(ctx, new)
+        if gate is None or gate.role not in ("fresh", "incoming"):
+            return
+        if gate.failed or time.monotonic() > deadline:
+            # The one that the engine makes in the old one's place can begin without it.
+            await ctx.backend.stop_one(new)
+            await ctx.backend.remove_one(new)
+            return
+        await asyncio.sleep(0.5)
+
+
+def _same_database(old: Instance, owner: Instance) -> bool:
+    """As far as is known. One that stayed is what it was, also with another lineage: it was recovered."""
+    if owner.id == old.id or old.gate is None or owner.gate is None:
+        return True
+    return owner.gate.lineage == old.gate.lineage
+
+
+def _saved(ctx: Context, course: _Course) -> str:
+    if course.snapshot is None:
+        return newest_snapshot(ctx)
+    return f"the content as of the upgrade's beginning: devenv snapshot restore {course.snapshot.name}"
 
 
 async def _continues(ctx: Context, old: Instance, new: Instance) -> bool:

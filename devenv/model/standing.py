@@ -110,7 +110,8 @@ def standing(instances: Sequence[Instance], by_hand: ByHand) -> Standing:
         # Its predecessor, if there is one, keeps the content until this one has said that it opened.
         return Standing(resume=waiting[0], unknown=unknown)
     if len(waiting) > 1:
-        first, *others = waiting
+        # One that has begun to take the content over waits for its owner alone; a fresh one can begin anew.
+        first, *others = sorted(waiting, key=lambda one: one.gate is None or one.gate.role != "fresh")
         return Standing(
             unknown=unknown,
             problem=f"{_names(waiting)} all wait for the content, and nobody owns it",

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,15 +50,15 @@ def firing(devenv: Devenv, release: str) -> Iterator[None]:
     filters = ("--filter", "event=die", "--filter", f"image={image}")
     code = "{{.Actor.Attributes.exitCode}}"
     argv = ["docker", "events", "--since", f"{time.time():.3f}", *filters, "--format", code]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as events:
+    with tempfile.NamedTemporaryFile() as codes, subprocess.Popen(argv, stdout=codes) as events:
         try:
             yield
-            time.sleep(0.5)  # the news of what has long happened
+            until = time.monotonic() + 10  # the news of what has long happened
+            while "137" not in (told := Path(codes.name).read_text().split()):
+                assert time.monotonic() < until, f"the fault of {release} did not fire: it ended with {told}"
+                time.sleep(0.05)
         finally:
             events.terminate()
-            assert events.stdout is not None
-            codes = events.stdout.read().split()
-    assert "137" in codes, f"the fault of {release} did not fire: its containers ended with {codes}"
 
 
 async def upgraded(devenv: Devenv, release: str) -> Run:

@@ -107,3 +107,7 @@ def held(inside: Sequence[str]) -> Iterator[Callable[[], None]]:
             yield program.stdin.close
         finally:
             program.stdin.close()
+            try:
+                program.wait(30)
+            except subprocess.TimeoutExpired:
+                program.kill()  # what it asked in is gone, and nobody tells it
