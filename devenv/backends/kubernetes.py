@@ -93,7 +93,7 @@ class Kubernetes:
         return list(await asyncio.gather(*(self._asked(one) for one in found)))
 
     async def _pods(self, service: str = "") -> list[Object]:
-        """Not those that have ended as a whole: one that a node has evicted is still listed, and holds nothing."""
+        """Not those that have ended as a whole: an evicted one is still listed, and holds nothing."""
         selector = f"{pods.NAME_LABEL}={service},{OURS}" if service else OURS
         return [pod for pod in await self._cluster.get("pods", "--selector", selector) if pods.lives(pod)]
 
