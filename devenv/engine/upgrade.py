@@ -253,19 +253,20 @@ async def _undo_or_finish(ctx: Context, course: _Course, error: BaseException) -
             unsettled.why,
             f"{unsettled.next_step}; {_saved(ctx, course)}",
         ) from error
+    if (owner is None and gone) or (owner is not None and not _same_database(old, owner)):
+        # Also where the new one has taken over: then from one that had come in the old one's place.
+        forget(ctx)
+        raise DevenvError(
+            f"{old.name} was removed in the middle of the upgrade, and its content with it",
+            "an instance that is removed by force, and cannot end in order, hands nothing over",
+            f"{'' if owner else 'start the stack: devenv up; then '}{_saved(ctx, course)}",
+        ) from error
     if owner is not None and course.new is not None and owner.id == course.new.id:
         words = f"the content had moved to {owner.name} already: the upgrade is finished"
         if gone:
             words += f"; {old.name} was removed, so nothing was compared, and there is no receipt"
         ctx.emit(Notice(words, "warning" if gone else "info"))
         return
-    if (owner is None and gone) or (owner is not None and not _same_database(old, owner)):
-        forget(ctx)  # it is told of here
-        raise DevenvError(
-            f"{old.name} was removed in the middle of the upgrade, and its content with it",
-            "an instance that is removed by force, and cannot end in order, hands nothing over",
-            f"{'' if owner else 'start the stack: devenv up; then '}{_saved(ctx, course)}",
-        ) from error
     if isinstance(error, DevenvError) and owner is not None:
         raise DevenvError(
             f"{error.what}; {owner.name} ({owner.release}) serves on with all content",

@@ -147,6 +147,19 @@ async def test_an_owner_removed_by_force_when_it_had_handed_over_takes_nothing_w
     assert "written by a person" in running.owner.content["post"]
 
 
+async def test_one_that_took_over_from_another_in_the_place_of_a_lost_owner_has_not_the_content(
+    ctx: Context, running: FakeBackend
+) -> None:
+    running.pause["completed"] = asyncio.Event()
+    task = asyncio.create_task(upgrade(ctx, "v2"))
+    await running.reached.wait()
+    running.containers.remove(next(one for one in running.containers if one.role == "moved"))
+    running.owner.lineage = "begun anew"
+    running.pause["completed"].set()
+    with pytest.raises(DevenvError, match="and its content with it"):
+        await task
+
+
 @pytest.mark.parametrize("saved", [None, 1, 3, 4])
 async def test_an_owner_killed_before_the_new_one_came_is_started_again_and_its_content_stays(
     ctx: Context, running: FakeBackend, saved: int | None
