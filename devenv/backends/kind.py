@@ -18,7 +18,7 @@ from devenv.errors import DevenvError, NotFit
 from devenv.model.instance import Instance
 from devenv.model.stack import Stack
 from devenv.tools import apiserver, docker, kind, programs
-from devenv.tools.kubectl import Cluster, Object, holds
+from devenv.tools.kubectl import Cluster, Object, condition, holds, name_of
 from devenv.tools.programs import KIND, KUBECTL
 
 NODE_LABEL = "io.x-k8s.kind.cluster"
@@ -93,7 +93,8 @@ class Kind(Kubernetes):
         self._pin.unlink(missing_ok=True)
         self._making.touch(mode=0o600)
         try:
-            await kind.create(self._name, config, self._stack.images.node, self._kubeconfig, _READY)
+            # Its node becomes ready while images are brought into it.
+            await kind.create(self._name, config, self._stack.images.node, self._kubeconfig, 0)
         finally:
             # kind has cleared up, and so have we where we were cancelled.
             self._making.unlink(missing_ok=True)
@@ -235,7 +236,22 @@ class Kind(Kubernetes):
         }
 
     async def bring(self, images: Sequence[str]) -> None:
-        await kind.load(self._name, images)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(kind.load(self._name, images))
+            group.create_task(self._until_its_nodes_are_ready())
+
+    async def _until_its_nodes_are_ready(self) -> None:
+        """As `kind create cluster --wait` does."""
+        deadline = time.monotonic() + _READY
+        while waiting := [one for one in await self._cluster.get("nodes") if not holds(one, "Ready")]:
+            if time.monotonic() > deadline:
+                why = condition(waiting[0], "Ready") or {}
+                raise DevenvError(
+                    f"the node {name_of(waiting[0])} does not become ready",
+                    why.get("message", "") or f"it is not after {_READY:g} s",
+                    f"see: {self._cluster.by_hand('describe', 'node', name_of(waiting[0]))}",
+                )
+            await asyncio.sleep(0.3)
 
 
 def is_back(pod: Object, since: float) -> bool:

@@ -306,10 +306,20 @@ class Gate:
         asked: bool = await in_thread(work)
         return asked
 
+    async def _wait_for_a_ready_owner(self, last: float) -> None:
+        """As long as nobody else is ready, an engine that counts endpoints sends requests here alone."""
+        while time.monotonic() < last:
+            for seen in (await self._instance.look()).peers:
+                if seen.role is Role.OWNER and seen.status["ready"]:
+                    return
+            await asyncio.sleep(self._deadlines.poll)
+
     async def _end_moved(self, killed: float) -> None:
         """Finish what is relayed, for as long as the engine lets us."""
         instance = self._instance
-        await asyncio.sleep(self._deadlines.endpoints)
+        if self._deadlines.endpoints:
+            await self._wait_for_a_ready_owner(time.monotonic() + self._deadlines.relay)
+            await asyncio.sleep(self._deadlines.endpoints)
         instance.enter(State.ENDING)
         self._owner.say("ending", relayed=instance.relay.relayed if instance.relay else 0)
         if instance.relay is not None:
