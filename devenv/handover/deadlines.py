@@ -48,8 +48,8 @@ class Deadlines:
     successor: float = 2.0
     """A terminating owner waits this long for a successor to show up at all."""
     endpoints: float = 0.0
-    """A moved instance that ends goes on relaying this long: Kubernetes takes some seconds until every node
-    knows that requests go elsewhere. In compose each request asks for the name."""
+    """A moved instance that ends goes on relaying this long after an owner is ready: Kubernetes takes some
+    seconds until every node knows that requests go elsewhere. In compose each request asks for the name."""
     linger: float = 1.0
     """A moved instance refuses connections this long before it exits, while names still list it."""
     relay: float = 30.0
