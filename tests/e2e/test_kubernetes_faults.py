@@ -239,6 +239,8 @@ async def test_an_interrupted_upgrade_is_undone_or_finished(
     status = one_owner(kubectl)
     if number is signal.SIGINT:
         assert run.code == (0 if status["release"] == after else 130), run.told()
+    if phase == "completed":
+        assert status["release"] == after
 
 
 def test_two_upgrades_at_once_are_one(stack: Devenv, kubectl: Kubectl) -> None:

@@ -155,6 +155,14 @@ def test_a_rollout_changes_the_image_and_nothing_else() -> None:
     assert "template" not in rollout(0)
 
 
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_a_pod_that_was_evicted_has_ended_as_a_whole(phase: str) -> None:
+    there = pod()
+    assert pods.lives(there)
+    there["status"]["phase"] = phase
+    assert not pods.lives(there)
+
+
 def test_a_pod_in_the_place_of_a_lost_one_is_no_newcomer() -> None:
     def of(name: str, template: str) -> dict[str, object]:
         return {"metadata": {"name": name, "labels": {"pod-template-hash": template}}}
