@@ -98,11 +98,15 @@ def waiting_for_its_lease(devenv: Devenv) -> Iterator[None]:
 
 
 def fill_in(window: Window, release: str) -> None:
-    """What is typed before the field reacts is lost: then all of it is typed again."""
+    """What is typed before the field reacts is lost: then all of it is typed again.
+
+    Textual acts on a key that is bound (C-u) after letters that came later, so each waits for the other.
+    """
     for patience in (1, 5, 20, PATIENCE):
-        window.press("C-u")
-        window.type(release)
         with suppress(AssertionError):
+            window.press("C-u")
+            window.until(r"to release *(│|$)", patience=patience)
+            window.type(release)
             window.until(f"to release {release} ", patience=patience)
             return
     pytest.fail(f"the field does not take {release}:\n{window.text()}")
