@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 
 from devenv.cli.session import Common, Session, on_a_terminal, perform, preferences_path, state_folder
 from devenv.errors import UsageError
+from devenv.model import platform as platforms
 from devenv.model.actions import action
 from devenv.model.events import Answer, Notice
 from devenv.model.probe import MOST_WRITERS
@@ -20,6 +21,12 @@ from devenv.model.probe import MOST_WRITERS
 DEFAULT = Common()
 
 Flag = Parameter(negative="")
+Platforms = Annotated[
+    tuple[str, ...],
+    Parameter(
+        converter=lambda _, tokens: platforms.read_all(",".join(one.value for one in tokens)), negative=""
+    ),
+]
 Count = Parameter(validator=Number(gte=1, lte=MOST_WRITERS))
 
 
@@ -135,15 +142,17 @@ def receipt_show(name: str = "latest", /, *, common: Common = DEFAULT) -> int:
     return _run("receipt show", common, name=name)
 
 
-def build(*, release: str | None = None, common: Common = DEFAULT) -> int:
+def build(*, release: str | None = None, platform: Platforms = (), common: Common = DEFAULT) -> int:
     """
     Parameters
     ----------
     release
         Which one; the stack's own where it is not given.
+    platform
+        For instance linux/arm64,linux/amd64; those of devenv.toml where it is not given.
     """
 
-    return _run("build", common, release=release)
+    return _run("build", common, release=release, platforms=platform)
 
 
 def node_image_build(*, common: Common = DEFAULT) -> int:

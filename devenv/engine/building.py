@@ -12,22 +12,41 @@ from devenv.model import plan
 from devenv.model.events import Emit, Note
 
 
-async def build(ctx: Context, release: str | None = None) -> None:
-    """Build what is missing or out of date; of the stack's own release where none is named."""
+async def build(ctx: Context, release: str | None = None, platforms: tuple[str, ...] = ()) -> None:
+    """Build what is missing or out of date; of the stack's own release where none is named.
+
+    `platforms`: those of devenv.toml where none is named; of the engine alone where that names none.
+    """
     release = release or ctx.stack.stack.release
+    wanted = await foreign(ctx, platforms or ctx.stack.build.platforms)
 
-    async def base(note: Note) -> Skipped | None:
-        return None if await ctx.images.ensure_base(ctx.emit) else Skipped("not needed")
+    def base(platform: str) -> Work:
+        async def work(note: Note) -> Skipped | None:
+            return None if await ctx.images.ensure_base(ctx.emit, platform) else Skipped("not needed")
 
-    def image(service: str) -> Work:
+        return work
+
+    def image(service: str, platform: str) -> Work:
         async def work(note: Note) -> str | Skipped:
-            built = await ctx.images.build(service, release, ctx.emit)
+            built = await ctx.images.build(service, release, ctx.emit, platform)
             return "built" if built else Skipped("up to date")
 
         return work
 
-    work: dict[str, Work] = {f"build {service}": image(service) for service in SERVICES}
-    await graph.run(plan.build(release), {"base": base, **work}, ctx.emit)
+    work: dict[str, Work] = {}
+    for platform in wanted:
+        work[plan.on("base", platform)] = base(platform)
+        for service in SERVICES:
+            work[plan.on(f"build {service}", platform)] = image(service, platform)
+    await graph.run(plan.build(release, wanted), work, ctx.emit)
+
+
+async def foreign(ctx: Context, platforms: tuple[str, ...]) -> tuple[str, ...]:
+    """These platforms, once each, with an empty one for the engine's own, which comes first."""
+    if not platforms:
+        return ("",)
+    own = await ctx.images.own_platform()
+    return tuple(sorted({"" if one == own else one for one in platforms}))
 
 
 async def node_image(ctx: Context) -> None:

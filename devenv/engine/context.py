@@ -18,7 +18,10 @@ T = TypeVar("T")
 class Images(Protocol):
     """Where images come from."""
 
-    def ensure_base(self, emit: Emit) -> Awaitable[bool]:
+    def own_platform(self) -> Awaitable[str]:
+        """Of the engine. It is what an empty `platform` stands for below."""
+
+    def ensure_base(self, emit: Emit, platform: str = "") -> Awaitable[bool]:
         """True if it had to be fetched or made."""
 
     def ensure_node(self, emit: Emit) -> Awaitable[bool]:
@@ -27,10 +30,10 @@ class Images(Protocol):
     def ensure_programs(self, emit: Emit) -> Awaitable[bool]:
         """kind and kubectl: true if one had to be made."""
 
-    def current(self, service: str, release: str) -> Awaitable[bool]:
+    def current(self, service: str, release: str, platform: str = "") -> Awaitable[bool]:
         """Whether the image is here, made of what the working tree holds now."""
 
-    def build(self, service: str, release: str, emit: Emit) -> Awaitable[bool]:
+    def build(self, service: str, release: str, emit: Emit, platform: str = "") -> Awaitable[bool]:
         """True if it was built, False if it was up to date."""
 
 

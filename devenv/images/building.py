@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
-from devenv.errors import CommandFailed, ConfigError, DevenvError
+from devenv.errors import CommandFailed, ConfigError, DevenvError, NotFit
 from devenv.images import base, inputs, node
 from devenv.images.progress import Progress
+from devenv.model import platform as platforms
 from devenv.model.events import BuildStage, Emit
 from devenv.model.stack import Stack
 from devenv.tools import docker, process
@@ -23,8 +26,8 @@ class BuiltImages:
         self._logs = logs
         self._app = (root / stack.app.source).resolve() if stack.app.source else None
 
-    async def ensure_base(self, emit: Emit) -> bool:
-        return await base.ensure(self._stack.images.base, self._context, emit)
+    async def ensure_base(self, emit: Emit, platform: str = "") -> bool:
+        return await base.ensure(self._stack.images.base, self._context, emit, platform)
 
     async def ensure_node(self, emit: Emit) -> bool:
         return await node.ensure(self._stack.images.node, self._context, emit)
@@ -32,26 +35,32 @@ class BuiltImages:
     async def ensure_programs(self, emit: Emit) -> bool:
         return await node.ensure_programs(self._context, emit)
 
-    async def current(self, service: str, release: str) -> bool:
-        """Whether the image is here, made of what the working tree holds now."""
-        image = self._stack.image(service, release)
-        known = await docker.inspect_images([self._stack.images.base, image])
-        return image in known and known[image].labels.get(inputs.LABEL) == self._inputs(
-            service, release, known
-        )
+    async def own_platform(self) -> str:
+        return await docker.platform()
 
-    async def build(self, service: str, release: str, emit: Emit) -> bool:
+    async def current(self, service: str, release: str, platform: str = "") -> bool:
+        """Whether the image is here, made of what the working tree holds now."""
+        wanted = _Wanted(self._stack, service, release, platform)
+        known = await docker.inspect_images([wanted.base, wanted.name])
+        found = known.get(wanted.name)
+        return found is not None and found.labels.get(inputs.LABEL) == self._inputs(wanted, known)
+
+    async def build(self, service: str, release: str, emit: Emit, platform: str = "") -> bool:
         """True if it was built, False if it was up to date."""
-        if await self.current(service, release):
+        if await self.current(service, release, platform):
             return False
-        wanted = self._inputs(service, release, await docker.inspect_images([self._stack.images.base]))
-        progress = Progress(service, release)
-        argv = self._argv(service, release, wanted)
+        wanted = _Wanted(self._stack, service, release, platform)
+        if platform:
+            await self._must_run(wanted)
+        hashed = self._inputs(wanted, await docker.inspect_images([wanted.base]))
+        progress = Progress(wanted.repository, release)
+        argv = self._argv(wanted, hashed)
         self._logs.mkdir(parents=True, exist_ok=True)
-        path = self._logs / f"{service}-{release}.log"
+        path = self._logs / f"{wanted.repository}-{release}.log"
+        builder = {"BUILDX_BUILDER": await docker.builder()}
         with path.open("w", encoding="utf-8", errors="replace") as log, docker.engine_errors():
             try:
-                async with aclosing(process.stream(argv)) as lines:
+                async with aclosing(process.stream(argv, env=builder)) as lines:
                     async for line in lines:
                         for told in progress.read(line.text):
                             if isinstance(told, BuildStage):
@@ -59,51 +68,96 @@ class BuiltImages:
                             else:
                                 log.write(f"{told}\n")
             except CommandFailed as error:
-                raise self._failure(service, release, progress, path, error) from error
+                raise self._failure(wanted, progress, path, error) from error
         return True
 
-    def _inputs(self, service: str, release: str, known: Mapping[str, docker.Image]) -> str:
+    async def _must_run(self, wanted: _Wanted) -> None:
+        """Before minutes are spent on it: a build runs programs of its platform."""
+        if wanted.platform not in await docker.platforms():
+            raise _no_emulation(wanted.platform, f"it would run programs of {wanted.name} as it builds it")
+
+    def _inputs(self, wanted: _Wanted, known: Mapping[str, docker.Image]) -> str:
         if self._app is not None and not self._app.is_dir():
             raise ConfigError(
                 f"there is no application at {self._app}",
                 "[app] source of devenv.toml names that folder",
                 "mend the path; it is relative to devenv.toml",
             )
-        arguments = self._arguments(release)
-        if found := known.get(self._stack.images.base):
+        arguments = self._arguments(wanted)
+        if found := known.get(wanted.base):
             arguments["BASE"] = found.digest
-        return inputs.digest(service, self._context, self._app, arguments)
+        return inputs.digest(wanted.service, self._context, self._app, arguments)
 
-    def _arguments(self, release: str) -> dict[str, str]:
+    def _arguments(self, wanted: _Wanted) -> dict[str, str]:
         app = self._stack.app
         return {
-            "BASE": self._stack.images.base,
-            "RELEASE": release,
+            "BASE": wanted.base,
+            "RELEASE": wanted.release,
             "DOCUMENT_ROOT": app.document_root,
             "DATABASE": app.database,
         }
 
-    def _argv(self, service: str, release: str, wanted: str) -> list[str]:
+    def _argv(self, wanted: _Wanted, hashed: str) -> list[str]:
         argv = ["docker", "buildx", "build", "--load", "--progress=rawjson"]
-        argv += ["--file", str(self._context / "docker" / service / "Dockerfile")]
-        argv += ["--tag", self._stack.image(service, release), "--label", f"{inputs.LABEL}={wanted}"]
-        for name, value in self._arguments(release).items():
+        argv += ["--platform", wanted.platform] if wanted.platform else []
+        argv += ["--file", str(self._context / "docker" / wanted.service / "Dockerfile")]
+        argv += ["--tag", wanted.name, "--label", f"{inputs.LABEL}={hashed}"]
+        for name, value in self._arguments(wanted).items():
             argv += ["--build-arg", f"{name}={value}"]
         if self._app is not None:
             argv += ["--build-context", f"app={self._app}"]
         return [*argv, str(self._context)]
 
-    def _failure(
-        self, service: str, release: str, progress: Progress, path: Path, error: CommandFailed
-    ) -> DevenvError:
+    def _failure(self, wanted: _Wanted, progress: Progress, path: Path, error: CommandFailed) -> DevenvError:
         stage, said = progress.cause()
+        if wanted.platform and _FORMAT.search(f"{said}\n{progress.error}"):
+            return _no_emulation(wanted.platform, f"{' '.join(stage.split())}: exec format error")
         lines = [line for line in said.splitlines() if line.strip()]
+        again = f"devenv build --release {wanted.release}"
+        again += f" --platform {wanted.platform}" if wanted.platform else ""
         return DevenvError(
-            f"the image {self._stack.image(service, release)} cannot be built",
+            f"the image {wanted.name} cannot be built",
             f"{' '.join(stage.split())}: {_result(progress.error)}" if stage else (lines or [error.why])[-1],
-            f"mend it and build again: devenv build --release {release}; the whole log: {path}",
+            f"mend it and build again: {again}; the whole log: {path}",
             "\n".join(lines),
         )
+
+
+_FORMAT = re.compile(r"exec format error", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An image that is to be. `platform` is empty for that of the engine."""
+
+    stack: Stack
+    service: str
+    release: str
+    platform: str
+
+    @property
+    def name(self) -> str:
+        return self._local(self.stack.image(self.service, self.release))
+
+    @property
+    def repository(self) -> str:
+        """Its own, without that of the stack: `php-fpm-arm64`."""
+        return self._local(self.service).partition(":")[0]
+
+    @property
+    def base(self) -> str:
+        return self._local(self.stack.images.base)
+
+    def _local(self, image: str) -> str:
+        return platforms.local(image, self.platform) if self.platform else image
+
+
+def _no_emulation(platform: str, why: str) -> NotFit:
+    return NotFit(
+        f"the container engine runs nothing of {platform}",
+        f"{why}, and this machine emulates no {platforms.architecture(platform)}",
+        f"devenv doctor --fix --platform {platform}",
+    )
 
 
 def _result(error: str) -> str:

@@ -175,7 +175,7 @@ ACTIONS: tuple[Action, ...] = (
         "Build",
         "B",
         "Build the images of a release.",
-        "devenv build --release v2",
+        "devenv build --release v2 --platform linux/arm64,linux/amd64",
         _when_idle,
         locks=True,
     ),

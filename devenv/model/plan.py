@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+from devenv.model.platform import architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +68,21 @@ def up(*, cluster: bool = False) -> Plan:
     )
 
 
-def build(release: str) -> Plan:
-    return Plan(
-        "build",
-        (
-            Step("base", "base image"),
-            Step("build httpd", f"image httpd:{release}", after=("base",)),
-            Step("build php-fpm", f"image php-fpm:{release}", after=("base",)),
-        ),
-    )
+def build(release: str, platforms: Sequence[str] = ("",)) -> Plan:
+    """For each of these platforms; an empty one is the engine's own."""
+    return Plan("build", tuple(step for one in platforms for step in _build(release, one)))
+
+
+def _build(release: str, platform: str) -> Iterator[Step]:
+    base, words = on("base", platform), f" for {platform}" if platform else ""
+    yield Step(base, f"base image{words}")
+    for service in ("httpd", "php-fpm"):
+        yield Step(on(f"build {service}", platform), f"image {service}:{release}{words}", after=(base,))
+
+
+def on(step: str, platform: str) -> str:
+    """The name of a step that is done for another platform than the engine's own."""
+    return f"{step}-{architecture(platform)}" if platform else step
 
 
 def node_image() -> Plan:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from devenv.model import toml
+from devenv.model.platform import Platform
 from devenv.model.probe import ProbeConfig
 
 FILE_NAME = "devenv.toml"
@@ -55,6 +56,11 @@ class ImagesSection(_Section):
     """Of a kind cluster. Pulled from its registry; without one, made with Go and Debian's packages."""
 
 
+class BuildSection(_Section):
+    platforms: tuple[Platform, ...] = ()
+    """That `devenv build` and `devenv push` make images for. Empty: that of the engine."""
+
+
 class KindSection(_Section):
     workers: Annotated[int, Field(ge=0, le=9)] = 0
     """Nodes beside the control plane. What a cluster was made with it keeps."""
@@ -73,6 +79,7 @@ class Stack(_Section):
     stack: StackSection = StackSection()
     app: AppSection = AppSection()
     images: ImagesSection = ImagesSection()
+    build: BuildSection = BuildSection()
     kind: KindSection = KindSection()
     pod: PodSection = PodSection()
     probe: ProbeConfig = ProbeConfig()

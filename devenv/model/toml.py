@@ -45,6 +45,9 @@ def _explain(model: type[BaseModel], problem: Any, text: str) -> tuple[str, str]
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     where = f"line {line}: {key}" if (line := _line_of(location, text)) else key
+    if problem["type"] == "value_error":
+        # One of our own, without pydantic's words before it.
+        return f"{where}: {problem['ctx']['error']}", ""
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'][:1].lower()}{problem['msg'][1:]}", ""
     known = _keys_at(model, location[:-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tarfile
 import tempfile
@@ -107,9 +108,43 @@ async def started(container: str) -> float:
         return _seconds(said.stdout.strip())
 
 
-async def ask_registry(image: str, timeout: float) -> None:
-    """Raise CommandFailed unless a registry knows the image. Its silence is none of the engine's."""
-    await process.run(["docker", "buildx", "imagetools", "inspect", "--raw", image], timeout=timeout)
+async def ask_registry(image: str, timeout: float) -> str:
+    """What a registry has under this name: a manifest or an index, as JSON.
+
+    Raises CommandFailed where it has nothing, or is silent, which is not the engine's silence.
+    """
+    argv = ["docker", "buildx", "imagetools", "inspect", "--raw", image]
+    return (await process.run(argv, timeout=timeout)).stdout
+
+
+async def server() -> tuple[str, str]:
+    """The engine's version of its API, and its platform."""
+    told = await call("version", "--format", "{{.Server.APIVersion}} {{.Server.Os}}/{{.Server.Arch}}")
+    api, _, platform = told.stdout.strip().partition(" ")
+    return api, platform
+
+
+async def platform() -> str:
+    """Of the engine, such as linux/amd64."""
+    return (await server())[1]
+
+
+async def builder() -> str:
+    """The builder that images are built with: the engine's own, which has the images that are here.
+
+    BUILDX_BUILDER names another one, as for buildx itself.
+    """
+    if chosen := os.environ.get("BUILDX_BUILDER"):
+        return chosen
+    # buildx calls an engine's own builder as its context (docs.docker.com/build/builders).
+    return (await call("context", "show")).stdout.strip()
+
+
+async def platforms() -> frozenset[str]:
+    """What the builder builds for, by itself or by emulation, as it says now."""
+    told = await call("buildx", "inspect", await builder())
+    named = re.findall(r"^Platforms:(.*)$", told.stdout, re.MULTILINE)
+    return frozenset(one.strip(" *") for line in named for one in line.split(","))
 
 
 @dataclass(frozen=True, slots=True)

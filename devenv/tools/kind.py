@@ -130,8 +130,7 @@ async def held(node: str, image: str) -> list[str]:
 
 async def _platform() -> list[str]:
     """The option that keeps to the platform of the engine, where it takes one."""
-    told = await docker.call("version", "--format", "{{.Server.APIVersion}} {{.Server.Os}}/{{.Server.Arch}}")
-    api, _, platform = told.stdout.strip().partition(" ")
+    api, platform = await docker.server()
     return [] if programs.older(api, _SAVES_ONE_PLATFORM) else ["--platform", platform]
 
 

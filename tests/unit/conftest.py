@@ -21,7 +21,10 @@ class FakeImages:
         self.asked: list[str] = []
         self.broken: DevenvError | None = None
 
-    async def ensure_base(self, emit: Emit) -> bool:
+    async def own_platform(self) -> str:
+        return "linux/amd64"
+
+    async def ensure_base(self, emit: Emit, platform: str = "") -> bool:
         return False
 
     async def ensure_node(self, emit: Emit) -> bool:
@@ -30,10 +33,10 @@ class FakeImages:
     async def ensure_programs(self, emit: Emit) -> bool:
         return False
 
-    async def current(self, service: str, release: str) -> bool:
+    async def current(self, service: str, release: str, platform: str = "") -> bool:
         return True
 
-    async def build(self, service: str, release: str, emit: Emit) -> bool:
+    async def build(self, service: str, release: str, emit: Emit, platform: str = "") -> bool:
         self.asked.append(f"{service}:{release}")
         if self.broken:
             raise self.broken
