@@ -172,10 +172,14 @@ class Compose:
         found = await docker.inspect_images(list(names))
         return {names[name]: image.digest for name, image in found.items()}
 
+    async def join_registry(self) -> bool:
+        return False
+
     async def bring(self, images: Sequence[str]) -> None:
-        """They run where they were built."""
+        await docker.must_run(images)
 
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
+        await self.bring([self._stack.image(one, tag) for one, tag in self.releases().items()])
         one = ["--no-deps", replace] if replace else ["--no-recreate"]
         await self._up(["--wait", *one])
 

@@ -196,6 +196,9 @@ class Kubernetes:
         # A pod that is ready is not yet known to each node.
         await http.until_it_serves(self._stack.stack.port, self._stack.app.warmup, _SERVES)
 
+    async def join_registry(self) -> bool:
+        return False
+
     async def bring(self, images: Sequence[str]) -> None:
         """They are pulled from a registry."""
 

@@ -43,6 +43,9 @@ class Backend(Protocol):
     async def images(self, release: str) -> dict[str, str]:
         """The digest of each service's image of a release, of those that are here."""
 
+    async def join_registry(self) -> bool:
+        """Have our nodes pull from the stack's own registry, which runs. False where there are none."""
+
     async def bring(self, images: Sequence[str]) -> None:
         """Take images that were built on this machine to where they run, as far as they are not there."""
 

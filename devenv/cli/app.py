@@ -17,6 +17,7 @@ USAGE = 2
 _GROUPS = {
     "receipt": "The evidence of past upgrades.",
     "snapshot": "Save, list and restore the content.",
+    "registry": "A registry on this machine.",
     "node-image": "What a kind cluster is made with.",
     "config": "The configuration in effect.",
 }
@@ -28,6 +29,9 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "status": commands.status,
     "logs": commands.logs,
     "build": commands.build,
+    "push": commands.push,
+    "registry up": commands.registry_up,
+    "registry down": commands.registry_down,
     "node-image build": commands.node_image_build,
     "upgrade": commands.upgrade,
     "rollback": commands.rollback,

@@ -155,6 +155,40 @@ def build(*, release: str | None = None, platform: Platforms = (), common: Commo
     return _run("build", common, release=release, platforms=platform)
 
 
+def push(
+    *,
+    registry: str = "",
+    release: str | None = None,
+    platform: Platforms = (),
+    force: Annotated[bool, Flag] = False,
+    common: Common = DEFAULT,
+) -> int:
+    """
+    Credentials are those of docker login.
+
+    Parameters
+    ----------
+    registry
+        HOST/REPOSITORY; that of devenv.toml where it is not given, at last the registry of this machine.
+    release
+        Which one; the stack's own where it is not given.
+    platform
+        For instance linux/arm64,linux/amd64; those of devenv.toml where it is not given.
+    force
+        Replace what the registry has under that name.
+    """
+
+    return _run("push", common, repository=registry, release=release, platforms=platform, force=force)
+
+
+def registry_up(*, common: Common = DEFAULT) -> int:
+    return _run("registry up", common)
+
+
+def registry_down(*, common: Common = DEFAULT) -> int:
+    return _run("registry down", common)
+
+
 def node_image_build(*, common: Common = DEFAULT) -> int:
     """
     Where no registry answers, they are made with Go: 6 to 7 minutes the first time, about one after that.

@@ -6,7 +6,7 @@ from devenv.backends.protocol import Backend
 from devenv.cli.session import Session, state_folder
 from devenv.engine.context import Context
 from devenv.engine.store import Store
-from devenv.images import BuiltImages
+from devenv.images import BuiltImages, OwnRegistry
 from devenv.model.stack import Stack
 
 
@@ -18,7 +18,8 @@ def context(session: Session) -> Context:
     store = Store(state_folder(stack))
     images = BuiltImages(stack, session.root, assets.docker_context(), store.folder / "builds")
     backend = _kind(stack, store) if stack.stack.backend == "kind" else _compose(stack, store)
-    return Context(stack, backend, images, store, session.emit)
+    registry = OwnRegistry(stack, assets.docker_context())
+    return Context(stack, backend, images, registry, store, session.emit)
 
 
 def _kind(stack: Stack, store: Store) -> Backend:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from devenv.backends.protocol import SERVICES
 from devenv.engine import graph
@@ -20,6 +20,12 @@ async def build(ctx: Context, release: str | None = None, platforms: tuple[str, 
     release = release or ctx.stack.stack.release
     wanted = await foreign(ctx, platforms or ctx.stack.build.platforms)
 
+    await graph.run(plan.build(release, wanted), work(ctx, release, wanted), ctx.emit)
+
+
+def work(ctx: Context, release: str, platforms: Sequence[str]) -> dict[str, Work]:
+    """That of the steps of a build."""
+
     def base(platform: str) -> Work:
         async def work(note: Note) -> Skipped | None:
             return None if await ctx.images.ensure_base(ctx.emit, platform) else Skipped("not needed")
@@ -33,12 +39,12 @@ async def build(ctx: Context, release: str | None = None, platforms: tuple[str, 
 
         return work
 
-    work: dict[str, Work] = {}
-    for platform in wanted:
-        work[plan.on("base", platform)] = base(platform)
+    found: dict[str, Work] = {}
+    for platform in platforms:
+        found[plan.on("base", platform)] = base(platform)
         for service in SERVICES:
-            work[plan.on(f"build {service}", platform)] = image(service, platform)
-    await graph.run(plan.build(release, wanted), work, ctx.emit)
+            found[plan.on(f"build {service}", platform)] = image(service, platform)
+    return found
 
 
 async def foreign(ctx: Context, platforms: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from devenv.backends.protocol import Backend
 from devenv.engine.store import Store
-from devenv.model.events import Emit
+from devenv.model.events import Emit, Note
+from devenv.model.registry import Pushed
 from devenv.model.stack import Stack
 
 T = TypeVar("T")
@@ -36,12 +37,37 @@ class Images(Protocol):
     def build(self, service: str, release: str, emit: Emit, platform: str = "") -> Awaitable[bool]:
         """True if it was built, False if it was up to date."""
 
+    def push(
+        self, service: str, release: str, platforms: Sequence[str], reference: str, note: Note, *, force: bool
+    ) -> Awaitable[Pushed]:
+        """Bring the images that were built for these platforms to a registry, as one."""
+
+
+class Registry(Protocol):
+    """One of the stack's own, on this machine."""
+
+    @property
+    def repository(self) -> str:
+        """Where it has the images of the stack."""
+
+    def runs(self) -> Awaitable[bool]: ...
+
+    def ensure_image(self, emit: Emit) -> Awaitable[bool]:
+        """True if it had to be fetched or made."""
+
+    def start(self) -> Awaitable[bool]:
+        """True if it did not run."""
+
+    def stop(self) -> Awaitable[bool]:
+        """True if it was there. What it stores stays."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
     stack: Stack
     backend: Backend
     images: Images
+    registry: Registry
     store: Store
     emit: Emit
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 from devenv.errors import CommandFailed, ConfigError, DevenvError, NotFit
 from devenv.images import base, inputs, node
 from devenv.images.progress import Progress
+from devenv.images.push import push
 from devenv.model import platform as platforms
-from devenv.model.events import BuildStage, Emit
+from devenv.model.events import BuildStage, Emit, Note
+from devenv.model.registry import Pushed
 from devenv.model.stack import Stack
 from devenv.tools import docker, process
 
@@ -41,9 +44,15 @@ class BuiltImages:
     async def current(self, service: str, release: str, platform: str = "") -> bool:
         """Whether the image is here, made of what the working tree holds now."""
         wanted = _Wanted(self._stack, service, release, platform)
-        known = await docker.inspect_images([wanted.base, wanted.name])
+        known, own = await asyncio.gather(
+            docker.inspect_images([wanted.base, wanted.name]), self.own_platform()
+        )
         found = known.get(wanted.name)
-        return found is not None and found.labels.get(inputs.LABEL) == self._inputs(wanted, known)
+        return (
+            found is not None
+            and found.platform == (platform or own)
+            and found.labels.get(inputs.LABEL) == self._inputs(wanted, known)
+        )
 
     async def build(self, service: str, release: str, emit: Emit, platform: str = "") -> bool:
         """True if it was built, False if it was up to date."""
@@ -70,6 +79,13 @@ class BuiltImages:
             except CommandFailed as error:
                 raise self._failure(wanted, progress, path, error) from error
         return True
+
+    async def push(
+        self, service: str, release: str, platforms: Sequence[str], reference: str, note: Note, *, force: bool
+    ) -> Pushed:
+        own = await self.own_platform()
+        images = {one or own: _Wanted(self._stack, service, release, one).name for one in platforms}
+        return await push(images, reference, note, force=force)
 
     async def _must_run(self, wanted: _Wanted) -> None:
         """Before minutes are spent on it: a build runs programs of its platform."""

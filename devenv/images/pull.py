@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
@@ -25,7 +26,8 @@ async def ensure(image: str, service: str, make: Make, emit: Emit, platform: str
     `platform`: another one than the engine's; the image then has a name of its own, see platform.local.
     """
     name = local(image, platform) if platform else image
-    if await docker.inspect_images([name]):
+    known, own = await asyncio.gather(docker.inspect_images([name]), docker.platform())
+    if name in known and known[name].platform == (platform or own):
         return False
     try:
         index = await docker.ask_registry(image, ANSWER)

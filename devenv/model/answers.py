@@ -52,6 +52,14 @@ def _verify(data: Data) -> str:
     return "\n".join(lines)
 
 
+def _push(data: Data) -> str:
+    lines = []
+    for one in data["images"].values():
+        lines.append(f"{one['reference']}@{one['digest']}")
+        lines += [f"  {platform:12} {digest}" for platform, digest in one["platforms"].items()]
+    return "\n".join(lines)
+
+
 def _snapshots(data: Data) -> str:
     if not data["snapshots"]:
         return "no snapshots yet; to take one: devenv snapshot save"
@@ -106,6 +114,7 @@ _KINDS: dict[str, Words] = {
     "recover": lambda data: f"recovered: it is {data.get('role')} now, epoch {data.get('epoch')}",
     "doctor": _doctor,
     "mends": _mends,
+    "push": _push,
     "snapshot": lambda data: str(data["path"]),
     "restore": lambda data: f"content of {data['path']} in {data['instance']}",
     "path": lambda data: "\n".join(f"{name:8} {value}" for name, value in data.items()),

@@ -80,6 +80,35 @@ def _build(release: str, platform: str) -> Iterator[Step]:
         yield Step(on(f"build {service}", platform), f"image {service}:{release}{words}", after=(base,))
 
 
+def push(release: str, platforms: Sequence[str]) -> Plan:
+    """A service goes as soon as its images for all platforms are there."""
+    built = tuple(step for one in platforms for step in _build(release, one))
+    sent = (
+        Step(
+            f"push {service}",
+            f"push {service}:{release}",
+            tuple(on(f"build {service}", p) for p in platforms),
+        )
+        for service in ("httpd", "php-fpm")
+    )
+    return Plan("push", (*built, *sent))
+
+
+def registry_up() -> Plan:
+    return Plan(
+        "registry up",
+        (
+            Step("image", "image of the registry"),
+            Step("registry", "registry", after=("image",)),
+            Step("nodes", "nodes of the kind cluster", after=("registry",)),
+        ),
+    )
+
+
+def registry_down() -> Plan:
+    return Plan("registry down", (Step("registry", "registry removed"),))
+
+
 def on(step: str, platform: str) -> str:
     """The name of a step that is done for another platform than the engine's own."""
     return f"{step}-{architecture(platform)}" if platform else step

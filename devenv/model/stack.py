@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from devenv.model import toml
 from devenv.model.platform import Platform
 from devenv.model.probe import ProbeConfig
+from devenv.model.registry import Naming
 
 FILE_NAME = "devenv.toml"
 
@@ -61,6 +62,17 @@ class BuildSection(_Section):
     """That `devenv build` and `devenv push` make images for. Empty: that of the engine."""
 
 
+class RegistrySection(_Section):
+    push: str = ""
+    """Where `devenv push` brings images: HOST/REPOSITORY. Empty: the registry of `devenv registry up`."""
+    naming: Naming = "tags"
+    """`tags`: REPOSITORY:httpd-v1. `repositories`: REPOSITORY/httpd:v1."""
+    image: str = "registry:2"
+    """Of `devenv registry up`. Pulled from its registry; without one, made of Debian's docker-registry."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 5001
+    """On 127.0.0.1, where it answers."""
+
+
 class KindSection(_Section):
     workers: Annotated[int, Field(ge=0, le=9)] = 0
     """Nodes beside the control plane. What a cluster was made with it keeps."""
@@ -80,6 +92,7 @@ class Stack(_Section):
     app: AppSection = AppSection()
     images: ImagesSection = ImagesSection()
     build: BuildSection = BuildSection()
+    registry: RegistrySection = RegistrySection()
     kind: KindSection = KindSection()
     pod: PodSection = PodSection()
     probe: ProbeConfig = ProbeConfig()

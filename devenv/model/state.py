@@ -172,7 +172,7 @@ def _newest(commands: tuple[Command, ...]) -> tuple[Command, ...]:
     return tuple(one for one in commands if one is not oldest)
 
 
-_READING = {"ps", "inspect", "version", "events", "logs", "info", "get", "wait"}
+_READING = {"ps", "inspect", "version", "events", "logs", "info", "get", "wait", "show"}
 _WHERE = {"--kubeconfig", "--context", "--namespace"}
 """Options with a value that stand before kubectl's verb."""
 _ASKING = {"status", "events", "fingerprint"}

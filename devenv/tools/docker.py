@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -151,6 +152,7 @@ async def platforms() -> frozenset[str]:
 class Image:
     digest: str
     labels: Mapping[str, str]
+    platform: str
 
 
 async def inspect_images(names: Sequence[str]) -> dict[str, Image]:
@@ -159,11 +161,30 @@ async def inspect_images(names: Sequence[str]) -> dict[str, Image]:
     with readable("the container engine", _OTHER_ENGINE):
         images = [json.loads(line) for line in found.stdout.splitlines() if line.strip()]
         return {
-            tag: Image(image["Id"], image["Config"].get("Labels") or {})
+            tag: Image(
+                image["Id"], image["Config"].get("Labels") or {}, f"{image['Os']}/{image['Architecture']}"
+            )
             for image in images
             for tag in image.get("RepoTags") or ()
             if tag in names
         }
+
+
+async def must_run(names: Sequence[str], where: str = "the container engine") -> None:
+    """Raise NotFit where one of these images is for a platform that the engine neither is nor emulates.
+
+    Its programs would end with `exec format error`.
+    """
+    known, own = await asyncio.gather(inspect_images(names), platform())
+    other = {name: image.platform for name, image in known.items() if image.platform != own}
+    runs = await platforms() if other else frozenset()
+    for name, of in other.items():
+        if of not in runs:
+            raise NotFit(
+                f"{name} is for {of}, and {where} runs {own}",
+                "its programs would end with: exec format error",
+                f"build the one for {own}: devenv build --release {name.rpartition(':')[2]}",
+            )
 
 
 def _one_off(raw: dict[str, Any]) -> bool:

@@ -22,11 +22,11 @@ _SYS_RESOURCE = 24
 _SAVES_ONE_PLATFORM = (1, 48)
 """The engine's API, since when `docker image save` takes --platform."""
 
+_PATCHES = "containerdConfigPatches:\n"
 RESTRICTED = """\
-containerdConfigPatches:
-- |-
-  [plugins."io.containerd.grpc.v1.cri"]
-    restrict_oom_score_adj = true
+  - |-
+    [plugins."io.containerd.grpc.v1.cri"]
+      restrict_oom_score_adj = true
 """
 """Without CAP_SYS_RESOURCE no pod would start, since each lowers its oom_score_adj."""
 
@@ -73,15 +73,7 @@ async def delete(name: str, kubeconfig: Path) -> None:
 
 async def load(name: str, images: Sequence[str]) -> list[str]:
     """Bring images of the engine into every node that does not have them; those that were brought."""
-    missing: dict[str, list[str]] = {}
-    all_nodes = await nodes(name)
-    known = await docker.inspect_images(images)
-    # One after the other: what a node answers is quick, and an image that is not here is for docker to tell.
-    for image in images:
-        for node in all_nodes:
-            if image not in known or known[image].digest not in await held(node, image):
-                missing.setdefault(image, []).append(node)
-    if not missing:
+    if not (missing := await _missing(name, images)):
         return []
     targets = sorted({node for some in missing.values() for node in some})
     with tempfile.TemporaryDirectory(prefix="devenv-load-") as folder:
@@ -93,11 +85,50 @@ async def load(name: str, images: Sequence[str]) -> list[str]:
     return list(missing)
 
 
+async def pull(name: str, images: Sequence[str], registry: str) -> list[str]:
+    """The same by way of a registry that the nodes know, so that only layers that are missing are moved."""
+    missing = await _missing(name, images)
+
+    async def one(image: str, nodes: Sequence[str]) -> None:
+        there = f"{registry}/{image}"
+        await docker.call("tag", image, there)
+        try:
+            await docker.call("push", "--quiet", there, timeout=_LOAD)
+        finally:
+            await docker.call("image", "rm", "--no-prune", there, check=False)
+        await asyncio.gather(*(_fetch(node, there, image) for node in nodes))
+
+    await asyncio.gather(*(one(image, nodes) for image, nodes in missing.items()))
+    return list(missing)
+
+
+async def _fetch(node: str, there: str, image: str) -> None:
+    await docker.call("exec", node, "crictl", "pull", there, timeout=_LOAD)
+    # What the manifests call it, and what a load would have called it.
+    own = f"docker.io/{image}" if "/" in image else f"docker.io/library/{image}"
+    await docker.call("exec", node, "ctr", "--namespace", "k8s.io", "images", "tag", "--force", there, own)
+
+
+async def _missing(name: str, images: Sequence[str]) -> dict[str, list[str]]:
+    """The nodes that lack an image, for each that some lack."""
+    missing: dict[str, list[str]] = {}
+    all_nodes = await nodes(name)
+    known = await docker.inspect_images(images)
+    # One after the other: what a node answers is quick, and an image that is not here is for docker to tell.
+    for image in images:
+        for node in all_nodes:
+            if image not in known or known[image].digest not in await held(node, image):
+                missing.setdefault(image, []).append(node)
+    return missing
+
+
 def fitting(config: str, restricted: bool) -> str:
     """The configuration of a cluster as this machine needs it. Patches that are there stay as they are."""
-    if not restricted or "containerdConfigPatches:" in config:
+    if not restricted or "restrict_oom_score_adj" in config:
         return config
-    return f"{config.rstrip()}\n{RESTRICTED}"
+    if _PATCHES in config:
+        return config.replace(_PATCHES, f"{_PATCHES}{RESTRICTED}", 1)
+    return f"{config.rstrip()}\n{_PATCHES}{RESTRICTED}"
 
 
 def lacks_sys_resource(status: Path = _STATUS) -> bool:

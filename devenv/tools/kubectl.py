@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tempfile
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -52,6 +53,16 @@ class Cluster:
         """A short command."""
         with self.errors():
             return await process.run(self.argv(*arguments), timeout=timeout, check=check)
+
+    async def apply(self, manifest: str) -> None:
+        """Of any namespace; it is no secret."""
+        with tempfile.TemporaryFile() as file, self.errors():
+            file.write(manifest.encode())
+            file.seek(0)
+            argv = self.argv("apply", "--server-side", "--force-conflicts", "--filename=-")
+            # The namespace is the manifest's.
+            place = argv.index("--namespace")
+            await process.run([*argv[:place], *argv[place + 2 :]], stdin=file, timeout=60)
 
     async def get(self, kind: str, *arguments: str) -> list[Object]:
         """Objects of a kind, or of several (`pods,services`), by name or by selector; none where none are."""

@@ -53,7 +53,8 @@ def _show(app: DevenvApp, view: View) -> None:
     app.show_view(view)
 
 
-INTENTS |= {name: partial(_begin, name=name) for name in ("up", "verify", "snapshot save")}
+_PLAIN = ("up", "verify", "snapshot save", "node-image build", "registry up", "registry down")
+INTENTS |= {name: partial(_begin, name=name) for name in _PLAIN}
 INTENTS |= {name: partial(_ask, name=name) for name in ("open", "status", "doctor", "snapshot list")}
 _VIEWS: dict[str, View] = {
     "view stack": "stack",
@@ -125,9 +126,10 @@ def _build(app: DevenvApp) -> None:
     app.push_screen(dialogs.Choose("Build which release?", options), answered)
 
 
-@_does("node-image build")
-def _node_image(app: DevenvApp) -> None:
-    app.begin("node-image build")
+@_does("push")
+def _push(app: DevenvApp) -> None:
+    owner = app.state.owner
+    app.begin("push", release=owner.release if owner else None)
 
 
 def _next(release: str) -> str:

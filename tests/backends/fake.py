@@ -158,6 +158,9 @@ class FakeBackend:
     async def images(self, release: str) -> dict[str, str]:
         return {name: f"sha256:{release}" for name in ("httpd", "php-fpm") if release in self.built}
 
+    async def join_registry(self) -> bool:
+        return False
+
     async def bring(self, images: Sequence[str]) -> None:
         """They are there."""
 

@@ -32,7 +32,7 @@ from devenv.tui.app import DevenvApp
 from devenv.tui.log_prompt import PromptInput
 from tests.backends.fake import FakeBackend
 from tests.tui import story
-from tests.unit.conftest import FakeImages
+from tests.unit.conftest import FakeImages, FakeRegistry
 
 FOLDER = Path(__file__).parents[2] / "docs" / "screens"
 
@@ -260,7 +260,7 @@ async def logs_filtered(stage: Stage) -> None:
 async def picture(scene: Scene, folder: Path) -> str:
     """The scene as SVG. `folder` is for a state that nobody reads."""
     backend = FakeBackend()
-    ctx = Context(Stack(), backend, FakeImages(backend), Store(folder), lambda event: None)
+    ctx = Context(Stack(), backend, FakeImages(backend), FakeRegistry(), Store(folder), lambda event: None)
     desk = StillDesk(ctx, crash=folder / "crash.log")
     app = DevenvApp(
         desk,

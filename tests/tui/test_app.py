@@ -26,7 +26,7 @@ from devenv.tui.app import DevenvApp
 from devenv.tui.intents import INTENTS
 from tests.backends.fake import FakeBackend
 from tests.tui.site import PROBE, serving
-from tests.unit.conftest import FakeImages
+from tests.unit.conftest import FakeImages, FakeRegistry
 
 Opened = tuple[DevenvApp, Pilot[None]]
 
@@ -47,7 +47,8 @@ def desk(backend: FakeBackend, port: int, tmp_path: Path) -> Desk:
     stack = Stack(stack=StackSection(port=port), probe=PROBE)
     store = Store(tmp_path / "state")
     return Desk(
-        Context(stack, backend, FakeImages(backend), store, lambda event: None), crash=tmp_path / "crash.log"
+        Context(stack, backend, FakeImages(backend), FakeRegistry(), store, lambda event: None),
+        crash=tmp_path / "crash.log",
     )
 
 

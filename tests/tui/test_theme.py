@@ -17,7 +17,7 @@ from devenv.model.stack import Stack
 from devenv.tui.app import DevenvApp
 from devenv.tui.theme import DARK, LIGHT
 from tests.backends.fake import FakeBackend
-from tests.unit.conftest import FakeImages
+from tests.unit.conftest import FakeImages, FakeRegistry
 
 ENOUGH = 4.5
 """Contrast of text, by WCAG 2.1, 1.4.3."""
@@ -65,7 +65,7 @@ def test_success_and_failure_are_told_apart_by_the_colour_blind(theme: Theme, ki
 
 async def test_the_plain_theme_has_no_colour_and_tells_as_much(tmp_path: Path) -> None:
     backend = FakeBackend()
-    ctx = Context(Stack(), backend, FakeImages(backend), Store(tmp_path), lambda event: None)
+    ctx = Context(Stack(), backend, FakeImages(backend), FakeRegistry(), Store(tmp_path), lambda event: None)
     desk = Desk(ctx, crash=tmp_path / "crash")
     app = DevenvApp(desk, theme="devenv-plain")
     async with app.run_test() as pilot:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,8 @@ import pytest
 from devenv.engine.context import Context
 from devenv.engine.store import Store
 from devenv.errors import DevenvError
-from devenv.model.events import Emit, Event
+from devenv.model.events import Emit, Event, Note
+from devenv.model.registry import Pushed
 from devenv.model.stack import Stack
 from tests.backends.fake import FakeBackend
 
@@ -43,6 +44,35 @@ class FakeImages:
         self._backend.built.add(release)
         return False
 
+    async def push(
+        self, service: str, release: str, platforms: Sequence[str], reference: str, note: Note, *, force: bool
+    ) -> Pushed:
+        self.asked.append(f"push {reference}")
+        return Pushed(reference, "sha256:1", {one or "linux/amd64": "sha256:2" for one in platforms})
+
+
+class FakeRegistry:
+    """Runs at a word."""
+
+    repository = "localhost:5001/devenv"
+
+    def __init__(self) -> None:
+        self.running = False
+
+    async def runs(self) -> bool:
+        return self.running
+
+    async def ensure_image(self, emit: Emit) -> bool:
+        return False
+
+    async def start(self) -> bool:
+        self.running, before = True, self.running
+        return not before
+
+    async def stop(self) -> bool:
+        self.running, before = False, self.running
+        return before
+
 
 class Told(list[Event]):
     """The events that were emitted."""
@@ -64,4 +94,4 @@ def told() -> Told:
 @pytest.fixture
 def ctx(backend: FakeBackend, told: Told, tmp_path: Path) -> Context:
     emit: Callable[[Event], None] = told.append
-    return Context(Stack(), backend, FakeImages(backend), Store(tmp_path / "state"), emit)
+    return Context(Stack(), backend, FakeImages(backend), FakeRegistry(), Store(tmp_path / "state"), emit)

@@ -133,8 +133,9 @@ case "$*" in *get*clusters*) echo c ;; *get*nodes*) echo c-control-plane ;; esac
     script("bin/docker", f"""
 case "$*" in
 image\\ inspect*)
-    echo '{{"Id": "sha256:1", "RepoTags": ["old:v1"], "Config": {{}}}}'
-    echo '{{"Id": "sha256:2", "RepoTags": ["new:v1"], "Config": {{}}}}' ;;
+    of='"Config": {{}}, "Os": "linux", "Architecture": "amd64"'
+    echo '{{"Id": "sha256:1", "RepoTags": ["old:v1"], '$of'}}'
+    echo '{{"Id": "sha256:2", "RepoTags": ["new:v1"], '$of'}}' ;;
 version*) echo "${{API:-1.48}} linux/arm64" ;;
 *inspecti\\ old:v1) echo '{{"status": {{"id": "sha256:1"}}}}' ;;
 *inspecti*) exit 1 ;;

@@ -88,5 +88,5 @@ def test_a_folder_above_is_searched(tmp_path: Path) -> None:
 
 def test_the_schema_knows_every_section() -> None:
     schema = stack.schema()
-    assert set(schema["properties"]) == {"stack", "app", "images", "kind", "pod", "probe"}
+    assert set(schema["properties"]) == set(Stack.model_fields)
     assert json.loads(json.dumps(schema)) == schema
