@@ -6,6 +6,7 @@ DevenvError                 1  it failed
 │   └── ConfigError
 ├── NotVerified             3  the content is not proven to be what it was
 └── NotFit                  4  this machine cannot run the stack as it is; doctor has the mend
+    └── WrongPlatform       4  an image is for another architecture than where it is to run
 """
 
 from __future__ import annotations
@@ -61,3 +62,7 @@ class NotVerified(DevenvError):
 
 class NotFit(DevenvError):
     default_exit_code = 4
+
+
+class WrongPlatform(NotFit):
+    pass

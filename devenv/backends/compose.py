@@ -20,6 +20,7 @@ from devenv.logs import sources
 from devenv.logs.containers import Containers
 from devenv.model.events import LogLine, Note, unnoted
 from devenv.model.instance import Gate, Instance
+from devenv.model.platform import did_not_come_up
 from devenv.model.stack import Stack
 from devenv.tools import docker, ports, process
 
@@ -316,9 +317,11 @@ class Compose:
                 failed = instance.gate.failed
                 tail = await self.log_tail(instance)
                 return DevenvError(f"{instance.name}: {failed['error']}", failed["why"], failed["next"], tail)
-            if not instance.running or instance.health == "unhealthy":
+            # Its restart policy starts it again and again: it may run at this very moment.
+            named = instance.id in error.log_tail
+            if named or not instance.running or instance.health == "unhealthy":
                 tail = await self.log_tail(instance)
-                return DevenvError(f"{instance.name} did not come up", error.why, "see its log below", tail)
+                return did_not_come_up(instance.name, instance.image, error.why, "see its log below", tail)
         return error
 
     async def _port_taken(self, error: CommandFailed) -> DevenvError:

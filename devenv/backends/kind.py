@@ -102,6 +102,8 @@ class Kind(Kubernetes):
             # kind has cleared up, and so have we where we were cancelled.
             self._making.unlink(missing_ok=True)
         await self._nodes()
+        if await self._registry.runs():
+            await self.join_registry()
         return True
 
     async def _remove_half_made(self) -> None:
@@ -248,7 +250,7 @@ class Kind(Kubernetes):
         """Through the stack's own registry where that runs, which is faster."""
         if await self._registry.runs():
             with suppress(CommandFailed):
-                await self.join_registry()
+                await self._registry.join(await kind.nodes(self._name))
                 await kind.pull(self._name, images, self._registry.host)
         # A cluster that was made before nodes knew of it, a registry that has no room: then as without it.
         await kind.load(self._name, images)

@@ -22,6 +22,7 @@ from devenv.logs import sources
 from devenv.logs.pods import Pods
 from devenv.model.events import LogLine, Note, unnoted
 from devenv.model.instance import Gate, Instance
+from devenv.model.platform import did_not_come_up
 from devenv.model.stack import Stack
 from devenv.tools import docker, http, process
 from devenv.tools.kubectl import Cluster, Object, holds, name_of
@@ -373,7 +374,7 @@ class Kubernetes:
             if failed := await self._failed(one):
                 return DevenvError(f"{one.name}: {failed['error']}", failed["why"], failed["next"], tail)
             why = ": ".join(filter(None, (cause.reason, cause.message)))
-            return DevenvError(f"{one.name} did not come up", why, f"see: {self.by_hand('look', one)}", tail)
+            return did_not_come_up(one.name, one.image, why, f"see: {self.by_hand('look', one)}", tail)
         return DevenvError(f"{cause.pod} did not come up", cause.reason, "it is gone; try again")
 
     # A release beside another

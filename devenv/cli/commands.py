@@ -198,7 +198,11 @@ def node_image_build(*, common: Common = DEFAULT) -> int:
 
 
 def upgrade(
-    *, to: str | None = None, probe: Annotated[int | None, Count] = None, common: Common = DEFAULT
+    *,
+    to: str | None = None,
+    probe: Annotated[int | None, Count] = None,
+    build_missing: Annotated[bool, Flag] = False,
+    common: Common = DEFAULT,
 ) -> int:
     """
     Parameters
@@ -207,9 +211,11 @@ def upgrade(
         The release; the one after the running one where it is not given (v1, v2, …).
     probe
         Let so many writers write through the site meanwhile, and count their writes.
+    build_missing
+        Build the image anew where it is for another architecture than where it is to run.
     """
 
-    return _run("upgrade", common, to=to, writers=probe or 0)
+    return _run("upgrade", common, to=to, writers=probe or 0, build_missing=build_missing)
 
 
 def rollback(*, probe: Annotated[int | None, Count] = None, common: Common = DEFAULT) -> int:
@@ -285,7 +291,11 @@ def recover(
 
 
 def doctor(
-    *, fix: Annotated[bool, Flag] = False, yes: Annotated[bool, Flag] = False, common: Common = DEFAULT
+    *,
+    fix: Annotated[bool, Flag] = False,
+    yes: Annotated[bool, Flag] = False,
+    platform: Platforms = (),
+    common: Common = DEFAULT,
 ) -> int:
     """
     Parameters
@@ -294,9 +304,11 @@ def doctor(
         Mend what can be mended.
     yes
         Do not ask before anything is installed or started.
+    platform
+        That images are to be built for; those of devenv.toml where it is not given.
     """
 
-    return _run("doctor", common, fix=fix, ask_first=_agreed if yes else _ask)
+    return _run("doctor", common, fix=fix, ask_first=_agreed if yes else _ask, platforms=platform)
 
 
 def config_show(*, common: Common = DEFAULT) -> int:

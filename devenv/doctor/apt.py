@@ -32,6 +32,7 @@ _OPTIONS = (
 )  # fmt: skip
 
 # Parts of the engine by whose packages they are. Without recommended packages, docker-cli has to be named.
+_EMULATION = ("qemu-user-static", "binfmt-support", "arch-test")
 _PACKAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "debian": {
         "engine": ("docker.io", "docker-cli", "iptables"),
@@ -39,11 +40,13 @@ _PACKAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "compose": ("docker-compose",),
         "mmdebstrap": ("mmdebstrap",),
         "go": ("golang-1.24-go",),
+        "emulation": _EMULATION,
     },
     "ubuntu": {
         "engine": ("docker.io",),
         "buildx": ("docker-buildx",),
         "compose": ("docker-compose-v2",),
+        "emulation": _EMULATION,
     },
     "docker-ce": {
         "engine": ("docker-ce", "docker-ce-cli", "containerd.io"),
@@ -51,6 +54,7 @@ _PACKAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "compose": ("docker-compose-plugin",),
         "mmdebstrap": ("mmdebstrap",),
         "go": ("golang-1.24-go",),
+        "emulation": _EMULATION,
     },
 }
 # Where a release's own package is too old: the suite that has a newer one, which needs little else of it.

@@ -8,21 +8,23 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from devenv import portforward
 from devenv.doctor import host as hosts
+from devenv.doctor.emulation import kernel_has
 from devenv.doctor.host import Host
 from devenv.errors import DevenvError
+from devenv.model import platform as platforms
 from devenv.model.stack import ImagesSection, Stack
 from devenv.tools import docker, ports, process, programs
 from devenv.tools.programs import GO, KIND, KUBECTL, Found, Program, dotted, older
 
 Status = Literal["ok", "warn", "fail"]
-Fix = Literal["", "engine", "compose", "buildx", "mmdebstrap", "go", "start"]
+Fix = Literal["", "engine", "compose", "buildx", "mmdebstrap", "go", "emulation", "start"]
 """What `--fix` would install, or start."""
 Where = Literal["here", "registry", "nowhere", "unknown"]
 """Where an image is to be had."""
@@ -31,6 +33,8 @@ ENGINE_MINIMUM = (25, 0)
 """The first that builds and keeps `HEALTHCHECK --start-interval`."""
 BUILDX_MINIMUM = (0, 13)
 """The first with `--progress=rawjson`."""
+EMULATION = "emulation of "
+"""Before an architecture: the name of its check."""
 ANSWER = 10.0
 """An engine that has not answered after so many seconds counts as hanging."""
 REGISTRY = 6.0
@@ -61,6 +65,8 @@ class Engine:
     silence: str = ""
     """Why it does not."""
     context: str = "default"
+    platform: str = ""
+    """That it runs by itself."""
     folder: str = ""
     """Where it stores images and containers."""
     plugins: Mapping[str, str] = field(default_factory=dict)
@@ -73,12 +79,15 @@ async def examine(stack: Stack, cluster: Path) -> list[Check]:
 
     async def on_engine() -> tuple[Check, ...]:
         seen = await ask_engine()
-        base, port, *kind = await asyncio.gather(
-            _base_image(stack, seen, host), _port(stack, seen, cluster), *_of_kind(stack, seen, host)
+        emulated, base, port, *kind = await asyncio.gather(
+            _emulation(stack, seen, host),
+            _base_image(stack, seen, host),
+            _port(stack, seen, cluster),
+            *_of_kind(stack, seen, host),
         )
         plugins = (plugin(name, seen, host) for name in ("compose", "buildx"))
         disk = await asyncio.to_thread(_disk, seen, host)
-        return (engine(seen, host), *plugins, base, *kind, port, disk)
+        return (engine(seen, host), *plugins, *emulated, base, *kind, port, disk)
 
     seen, name = await asyncio.gather(on_engine(), asyncio.to_thread(_other_program))
     return [*seen, name]
@@ -108,9 +117,18 @@ def read_info(stdout: str, stderr: str) -> Engine:
         version=version,
         silence="" if version else (said[0] if said else "it says nothing"),
         context=client.get("Context") or "default",
+        platform=_platform(raw.get("Architecture") or ""),
         folder=raw.get("DockerRootDir") or "",
         plugins={one["Name"]: one.get("Version") or "" for one in client.get("Plugins") or ()},
     )
+
+
+def _platform(machine: str) -> str:
+    """`linux/arm64` of `aarch64`; empty for one that devenv builds nothing for."""
+    try:
+        return platforms.read(machine)
+    except ValueError:
+        return ""
 
 
 def engine(seen: Engine, host: Host) -> Check:
@@ -170,6 +188,18 @@ def base_image(image: str, where: Where, host: Host) -> Check:
     return Check(name, "warn", f"no registry gives {image}", "let this machine reach a registry")
 
 
+def emulation(platform: str, runs: Collection[str], host: Host) -> Check:
+    """Of a platform that the engine is not; `runs`: those that it runs as it is."""
+    name = f"{EMULATION}{platforms.architecture(platform)}"
+    if platform in runs:
+        return Check(name, "ok", f"the engine runs {platform}")
+    if host.mac or host.elsewhere or not host.distribution:
+        words = f"have the engine's machine run {platform}: docs.docker.com/build/building/multi-platform"
+        return Check(name, "fail", f"the engine does not run {platform}", words)
+    words = "install qemu-user-static and binfmt-support, and have the kernel use them"
+    return Check(name, "fail", f"the engine does not run {platform}", words, "emulation")
+
+
 def program(wanted: Program, found: Found | None, go: Found | None, host: Host) -> Check:
     """kind or kubectl. Where Go is, devenv can make them."""
     if found and found.fits:
@@ -223,6 +253,18 @@ def _by_debian(host: Host, fix: Fix) -> Fix:
 
 def _context(seen: Engine) -> str:
     return "" if seen.context == "default" else f"the docker context {seen.context}"
+
+
+async def _emulation(stack: Stack, seen: Engine, host: Host) -> list[Check]:
+    """For what is to be built for others than the engine itself."""
+    foreign = [one for one in stack.build.platforms if one != seen.platform]
+    if not seen.version or not foreign or "buildx" not in seen.plugins:
+        return []
+    runs = set(await docker.platforms())
+    if not host.mac and not host.elsewhere and not _context(seen):
+        # The engine remembers what it once could; its kernel is this machine's own.
+        runs -= {one for one in foreign if not kernel_has(platforms.architecture(one))}
+    return [emulation(one, runs, host) for one in foreign]
 
 
 async def _base_image(stack: Stack, seen: Engine, host: Host) -> Check:

@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from devenv.doctor import apt, starting
+from devenv.doctor import apt, emulation, starting
 from devenv.doctor import host as hosts
 from devenv.doctor.apt import Recipe, Source
-from devenv.doctor.checks import Check
+from devenv.doctor.checks import EMULATION, Check
 from devenv.doctor.host import Host
 from devenv.model.plan import Plan, Step
 
 Note = Callable[[str], None]
-PARTS = ("engine", "compose", "buildx", "mmdebstrap", "go")
+PARTS = ("engine", "compose", "buildx", "mmdebstrap", "go", "emulation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,16 @@ async def prescribe(checks: Sequence[Check], log: Path) -> list[Mend]:
 def decide(
     checks: Iterable[Check], host: Host, entries: Sequence[Source], become: Sequence[str], log: Path
 ) -> list[Mend]:
-    fixes = {check.fix for check in checks if check.status != "ok"}
+    broken = [check for check in checks if check.status != "ok"]
+    fixes = {check.fix for check in broken}
     mends = []
     if parts := fixes.intersection(PARTS):
         mends.append(_install(apt.recipe(host, parts, entries), host, become))
     if fixes & {"engine", "start"}:
         mends.append(_start(host, become, log))
+    if "emulation" in fixes:
+        lacking = [check.name.removeprefix(EMULATION) for check in broken if check.fix == "emulation"]
+        mends.append(_emulate(lacking, become))
     return mends
 
 
@@ -61,13 +65,13 @@ def in_turn(mends: Sequence[Mend]) -> Plan:
     return Plan("doctor", tuple(steps))
 
 
-def advice(broken: Sequence[Check], *, tried: bool) -> str:
-    """The next step for a person, where something is still broken."""
+def advice(broken: Sequence[Check], *, tried: bool, options: str = "") -> str:
+    """The next step for a person, where something is still broken. `options` are those that were given."""
     if not any(check.fix for check in broken):
         return "the mends stand above"
     if not tried:
-        return "run: devenv doctor --fix"
-    return "the mends stand above; what needs root, devenv does as root: sudo devenv doctor --fix"
+        return f"run: devenv doctor --fix{options}"
+    return f"the mends stand above; what needs root, devenv does as root: sudo devenv doctor --fix{options}"
 
 
 def _install(recipe: Recipe, host: Host, become: Sequence[str]) -> Mend:
@@ -98,3 +102,10 @@ def _start(host: Host, become: Sequence[str], log: Path) -> Mend:
         return await starting.start(hosts.look(), become, log, note)
 
     return Mend("start", "container engine", (does,), work)
+
+
+def _emulate(architectures: Sequence[str], become: Sequence[str]) -> Mend:
+    async def work(note: Note) -> str:
+        return await emulation.enable(architectures, become)
+
+    return Mend("emulate", "emulation", emulation.told(architectures, become), work)

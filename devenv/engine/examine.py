@@ -15,15 +15,24 @@ Ask = Callable[[str], None]
 """Raises where the answer is no."""
 
 
-async def doctor(ctx: Context, fix: bool = False, ask_first: Ask = lambda words: None) -> None:
+async def doctor(
+    ctx: Context,
+    fix: bool = False,
+    ask_first: Ask = lambda words: None,
+    platforms: tuple[str, ...] = (),
+) -> None:
     """Tell each check with its reason and its mend; with `fix`, mend what can be mended.
+
+    `platforms`: that images are to be built for; those of devenv.toml where none is named.
 
     Raises NotFit if this machine cannot run the stack after that.
     """
     done: list[str] = []
+    log = ctx.store.folder.parent / "dockerd.log"
+    stack = ctx.stack.building_for(platforms) if platforms else ctx.stack
     while True:
-        found = await room.examine(ctx.stack, ctx.store.kind)
-        mends = await room.prescribe(found, ctx.store.folder.parent / "dockerd.log")
+        found = await room.examine(stack, ctx.store.kind)
+        mends = await room.prescribe(found, log)
         steps = [{"name": mend.name, "title": mend.title, "does": mend.does} for mend in mends]
         ctx.emit(Answer("doctor", {"checks": [asdict(one) for one in found], "mends": steps}))
         names = [mend.name for mend in mends]
@@ -38,5 +47,5 @@ async def doctor(ctx: Context, fix: bool = False, ask_first: Ask = lambda words:
         raise NotFit(
             "this machine cannot run the stack as it is",
             "; ".join(f"{one.name}: {one.reason}" for one in broken),
-            room.advice(broken, tried=fix),
+            room.advice(broken, tried=fix, options=f" --platform {','.join(platforms)}" if platforms else ""),
         )

@@ -17,10 +17,11 @@ from devenv.engine.context import Context, despite_cancel
 from devenv.engine.graph import Skipped
 from devenv.engine.probing import Probing
 from devenv.engine.settle import answering, forget, newest_snapshot, owner_of, save_fork, settle
-from devenv.errors import DevenvError, UsageError
+from devenv.errors import DevenvError, UsageError, WrongPlatform
 from devenv.model import plan
 from devenv.model.events import Note, Notice, PhaseReached
 from devenv.model.instance import Instance
+from devenv.model.platform import did_not_come_up
 from devenv.model.receipt import Receipt
 
 _END = ("terminating", "ending")
@@ -44,6 +45,8 @@ class _Course:
     probing: Probing
     wanted: bool
     """The probe writes from the beginning; else whoever watches may start it at any time."""
+    build_missing: bool
+    """An image for another architecture is built anew."""
     began: float = field(default_factory=time.time)
     old: Instance | None = None
     new: Instance | None = None
@@ -62,20 +65,30 @@ class _Course:
     async def image(self, note: Note) -> str | Skipped:
         """A release that has been built stays what it is: a rollback brings back what ran."""
         told = await self._built()
-        await self.ctx.backend.bring([self.ctx.stack.image(PHP_FPM, self.release)])
+        images = [self.ctx.stack.image(PHP_FPM, self.release)]
+        try:
+            await self.ctx.backend.bring(images)
+        except WrongPlatform:
+            if not self.build_missing:
+                raise
+            await self._build()
+            await self.ctx.backend.bring(images)
+            return "built for where it runs"
         return told
 
     async def _built(self) -> str | Skipped:
-        images = self.ctx.images
         if PHP_FPM not in await self.ctx.backend.images(self.release):
-            await images.ensure_base(self.ctx.emit)
-            await images.build(PHP_FPM, self.release, self.ctx.emit)
+            await self._build()
             return "built"
-        if not await images.current(PHP_FPM, self.release):
+        if not await self.ctx.images.current(PHP_FPM, self.release):
             words = f"{self.ctx.stack.image(PHP_FPM, self.release)} is not what the working tree holds now"
             next_step = f"to build it anew: devenv build --release {self.release}"
             self.ctx.emit(Notice(f"{words}; {next_step}"))
         return Skipped("there already")
+
+    async def _build(self) -> None:
+        await self.ctx.images.ensure_base(self.ctx.emit)
+        await self.ctx.images.build(PHP_FPM, self.release, self.ctx.emit)
 
     async def save(self, note: Note) -> str:
         old = _there(self.old)
@@ -120,6 +133,14 @@ class _Course:
             raise _not_kept(new)
         if completed and before and now and now.lineage == before.lineage and now.epoch > before.epoch:
             return
+        if origin is None and now is None:
+            raise did_not_come_up(
+                new.name,
+                new.image,
+                "its program has ended, or says nothing",
+                f"see: {self.ctx.backend.by_hand('log', new)}",
+                await self.ctx.backend.log_tail(new),
+            )
         raise DevenvError(
             f"{new.name} did not take the content over",
             f"{old.name} did not answer when it came: it was stopped, or has crashed",
@@ -179,7 +200,12 @@ class _Course:
 
 
 async def upgrade(
-    ctx: Context, to: str | None = None, *, writers: int = 0, probing: Probing | None = None
+    ctx: Context,
+    to: str | None = None,
+    *,
+    writers: int = 0,
+    probing: Probing | None = None,
+    build_missing: bool = False,
 ) -> None:
     """Bring the stack to a release. Cut off before the hand-over's completion it is undone, else finished.
 
@@ -187,7 +213,7 @@ async def upgrade(
     """
     release = to or next_release((await owner_of(ctx)).release)
     probing = probing or Probing(ctx, writers)
-    course = _Course(ctx, release, probing, wanted=writers > 0)
+    course = _Course(ctx, release, probing, wanted=writers > 0, build_missing=build_missing)
     work = {
         "engine": course.engine, "image": course.image, "snapshot": course.save, "handover": course.handover,
         "verify": course.verify, "retire": course.retire, "receipt": course.receipt,

@@ -61,15 +61,17 @@ class BuiltImages:
         wanted = _Wanted(self._stack, service, release, platform)
         if platform:
             await self._must_run(wanted)
-        hashed = self._inputs(wanted, await docker.inspect_images([wanted.base]))
+        known, revision, builder = await asyncio.gather(
+            docker.inspect_images([wanted.base]), self._revision(), docker.builder()
+        )
+        labels = {inputs.LABEL: self._inputs(wanted, known)} | _provenance(wanted, known, revision)
         progress = Progress(wanted.repository, release)
-        argv = self._argv(wanted, hashed)
+        argv = self._argv(wanted, labels)
         self._logs.mkdir(parents=True, exist_ok=True)
         path = self._logs / f"{wanted.repository}-{release}.log"
-        builder = {"BUILDX_BUILDER": await docker.builder()}
         with path.open("w", encoding="utf-8", errors="replace") as log, docker.engine_errors():
             try:
-                async with aclosing(process.stream(argv, env=builder)) as lines:
+                async with aclosing(process.stream(argv, env={"BUILDX_BUILDER": builder})) as lines:
                     async for line in lines:
                         for told in progress.read(line.text):
                             if isinstance(told, BuildStage):
@@ -113,11 +115,23 @@ class BuiltImages:
             "DATABASE": app.database,
         }
 
-    def _argv(self, wanted: _Wanted, hashed: str) -> list[str]:
+    async def _revision(self) -> str:
+        """Of the working tree that the application comes from, where git knows one."""
+        folder = self._app or self._context / "docker" / "app"
+        argv = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        try:
+            told = await process.run(argv, check=False, timeout=_GIT)
+        except DevenvError:
+            return ""
+        return told.stdout.strip() if told.code == 0 else ""
+
+    def _argv(self, wanted: _Wanted, labels: Mapping[str, str]) -> list[str]:
         argv = ["docker", "buildx", "build", "--load", "--progress=rawjson"]
         argv += ["--platform", wanted.platform] if wanted.platform else []
         argv += ["--file", str(self._context / "docker" / wanted.service / "Dockerfile")]
-        argv += ["--tag", wanted.name, "--label", f"{inputs.LABEL}={hashed}"]
+        argv += ["--tag", wanted.name]
+        for name, value in labels.items():
+            argv += ["--label", f"{name}={value}"]
         for name, value in self._arguments(wanted).items():
             argv += ["--build-arg", f"{name}={value}"]
         if self._app is not None:
@@ -139,6 +153,7 @@ class BuiltImages:
         )
 
 
+_GIT = 5.0
 _FORMAT = re.compile(r"exec format error", re.IGNORECASE)
 
 
@@ -166,6 +181,17 @@ class _Wanted:
 
     def _local(self, image: str) -> str:
         return platforms.local(image, self.platform) if self.platform else image
+
+
+def _provenance(wanted: _Wanted, known: Mapping[str, docker.Image], revision: str) -> dict[str, str]:
+    """By the names of the OCI image specification (annotations.md)."""
+    base = known.get(wanted.base)
+    found = {
+        "revision": revision,
+        "base.name": wanted.stack.images.base,
+        "base.digest": base.digest if base else "",
+    }
+    return {f"org.opencontainers.image.{name}": value for name, value in found.items() if value}
 
 
 def _no_emulation(platform: str, why: str) -> NotFit:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from devenv.errors import DevenvError, WrongPlatform
+
 PLATFORMS = ("linux/amd64", "linux/arm64")
 _ALSO = {
     "linux/x86_64": "linux/amd64",
@@ -59,3 +61,15 @@ def local(image: str, platform: str) -> str:
 def others(platforms: Sequence[str], own: str) -> tuple[str, ...]:
     """Those that the engine runs by emulation only."""
     return tuple(one for one in platforms if one != own)
+
+
+def did_not_come_up(name: str, image: str, why: str, next_step: str, tail: str) -> DevenvError:
+    """An instance that ended before its gate said anything. `tail` is the end of its log."""
+    if "exec format error" not in f"{why}\n{tail}":
+        return DevenvError(f"{name} did not come up", why, next_step, tail)
+    return WrongPlatform(
+        f"{image} is for another architecture than {name} runs on",
+        "its program ended with: exec format error",
+        f"build the right one: devenv build --release {image.rpartition(':')[2]}",
+        tail,
+    )

@@ -109,6 +109,10 @@ class Stack(_Section):
         """The same stack on that backend."""
         return self.model_copy(update={"stack": self.stack.model_copy(update={"backend": backend})})
 
+    def building_for(self, platforms: tuple[str, ...]) -> Stack:
+        """The same stack, with images for these platforms."""
+        return self.model_copy(update={"build": BuildSection(platforms=platforms)})
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.stack.port}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from devenv.errors import CommandFailed, DevenvError, NotFit
+from devenv.errors import CommandFailed, DevenvError, NotFit, WrongPlatform
 from devenv.model.instance import Instance
 from devenv.tools import process
 
@@ -171,7 +171,7 @@ async def inspect_images(names: Sequence[str]) -> dict[str, Image]:
 
 
 async def must_run(names: Sequence[str], where: str = "the container engine") -> None:
-    """Raise NotFit where one of these images is for a platform that the engine neither is nor emulates.
+    """Raise WrongPlatform where an image is for a platform that the engine neither is nor emulates.
 
     Its programs would end with `exec format error`.
     """
@@ -180,10 +180,11 @@ async def must_run(names: Sequence[str], where: str = "the container engine") ->
     runs = await platforms() if other else frozenset()
     for name, of in other.items():
         if of not in runs:
-            raise NotFit(
+            raise WrongPlatform(
                 f"{name} is for {of}, and {where} runs {own}",
                 "its programs would end with: exec format error",
-                f"build the one for {own}: devenv build --release {name.rpartition(':')[2]}",
+                f"build the one for {own}: devenv build --release {name.rpartition(':')[2]}"
+                "; or let the upgrade do it: --build-missing",
             )
 
 

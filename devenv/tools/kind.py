@@ -103,10 +103,11 @@ async def pull(name: str, images: Sequence[str], registry: str) -> list[str]:
 
 
 async def _fetch(node: str, there: str, image: str) -> None:
-    await docker.call("exec", node, "crictl", "pull", there, timeout=_LOAD)
+    images = ("exec", node, "ctr", "--namespace", "k8s.io", "images")
+    await docker.call(*images, "pull", "--hosts-dir", "/etc/containerd/certs.d", there, timeout=_LOAD)
     # What the manifests call it, and what a load would have called it.
     own = f"docker.io/{image}" if "/" in image else f"docker.io/library/{image}"
-    await docker.call("exec", node, "ctr", "--namespace", "k8s.io", "images", "tag", "--force", there, own)
+    await docker.call(*images, "tag", "--force", there, own)
 
 
 async def _missing(name: str, images: Sequence[str]) -> dict[str, list[str]]:

@@ -96,19 +96,21 @@ class Registry:
         """Have these nodes of a kind cluster pull from it. Nothing is done twice."""
         if not nodes:
             return
-        joined = await docker.call("network", "connect", NETWORK, self.container, check=False)
+        folder = f"{_CERTS}/{self.host}"
+        hosts = f'[host."http://{self.container}:{_PORT}"]'
+        script = (
+            f"mkdir -p {shlex.quote(folder)}; echo {shlex.quote(hosts)} > {shlex.quote(folder)}/hosts.toml"
+        )
+        joined, *_ = await asyncio.gather(
+            docker.call("network", "connect", NETWORK, self.container, check=False),
+            *(docker.call("exec", node, "sh", "-c", script) for node in nodes),
+        )
         if joined.code != 0 and "already exists" not in joined.stderr:
             raise DevenvError(
                 f"{self.container} cannot join the network {NETWORK}",
                 joined.stderr.strip(),
                 "end it and try again: devenv registry down, then devenv registry up",
             )
-        folder = f"{_CERTS}/{self.host}"
-        hosts = f'[host."http://{self.container}:{_PORT}"]'
-        script = (
-            f"mkdir -p {shlex.quote(folder)} && echo {shlex.quote(hosts)} > {shlex.quote(folder)}/hosts.toml"
-        )
-        await asyncio.gather(*(docker.call("exec", node, "sh", "-c", script) for node in nodes))
 
     def hosting(self) -> str:
         """The ConfigMap by which other tools find it (KEP-1755)."""
