@@ -115,7 +115,8 @@ async def _push_one(image: str, reference: str, note: Note) -> tuple[str, int]:
     """The digest of its manifest, and how many layers were sent."""
     await docker.call("tag", image, reference)
     try:
-        return await _again(partial(_send, reference, note), reference)
+        # Once: docker itself tries each layer again, for most of a minute.
+        return await _again(partial(_send, reference, note), reference, tries=1)
     finally:
         await docker.call("image", "rm", "--no-prune", reference, check=False)
 
@@ -159,15 +160,15 @@ async def _create(reference: str, wanted: Mapping[str, str]) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-async def _again(work: Callable[[], Awaitable[T]], reference: str) -> T:
+async def _again(work: Callable[[], Awaitable[T]], reference: str, tries: int = _TRIES) -> T:
     """A few times, where a registry is away for a moment; then, and else, its words and what to do."""
-    for number in range(1, _TRIES + 1):
+    for number in range(1, tries + 1):
         try:
             return await work()
         except CommandFailed as error:
             said = error.log_tail or error.why
             found = refusal(said, host(reference), reference.rpartition(":")[0])
-            if not found.again or number == _TRIES:
+            if not found.again or number == tries:
                 raise DevenvError(found.what, error.why, found.next_step, error.log_tail) from error
         await asyncio.sleep(_PAUSE * number)
     raise AssertionError("each try ends")

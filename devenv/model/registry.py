@@ -119,6 +119,14 @@ def refusal(said: str, host: str, repository: str) -> Refusal:
             r"name unknown|name_unknown|repository .*does not exist",
             Refusal(f"{whose} has no repository {repository}", "make it there first", absent=True),
         ),
+        (
+            r"HTTP status: 5\d\d|status from \w+ request .*: 5\d\d",
+            Refusal(
+                f"the registry {whose} fails",
+                "see its log, and whether it has room left where it stores its images; then try again",
+                again=True,
+            ),
+        ),
         (r": not found", Refusal(f"{whose} has no such image", "push it first: devenv push", absent=True)),
     ):
         if re.search(pattern, said, re.IGNORECASE):

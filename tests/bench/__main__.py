@@ -1,7 +1,7 @@
 """`make bench`: what is promised, measured beside the ways that it replaces, in one run on one machine.
 
 Prints a table and keeps all figures as JSON in results/bench.json. Nothing here fails for being slow.
-BENCH_ROUNDS sets how many upgrades are measured.
+BENCH_ROUNDS sets how many upgrades are measured. `python -m tests.bench kind images` measures these parts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 
 from devenv.engine.probe import Answer, Client, Probe
 from devenv.model.probe import ProbeReport
-from tests.bench import kind, tui
+from tests.bench import images, kind, tui
 from tests.e2e.conftest import Devenv, Run, docker, free_port, make
 
 WRITERS = 8
@@ -40,10 +40,17 @@ Row = tuple[str, str, str]
 
 
 class Bench:
-    def __init__(self, devenv: Devenv, rows: list[Row] | None = None) -> None:
-        self.devenv = devenv
-        self.rows: list[Row] = [] if rows is None else rows
+    """The rows, and the stack that the next of them are measured on."""
+
+    devenv: Devenv
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
         self.figures: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="seconds")}
+
+    def of(self, devenv: Devenv) -> Bench:
+        self.devenv = devenv
+        return self
 
     def row(self, name: str, measured: str, goal: str, **figures: Any) -> None:
         self.rows.append((name, measured, goal))
@@ -412,52 +419,71 @@ def wait_for(port: int) -> None:
             return
 
 
-async def on_kind(folder: Path, bench: Bench) -> None:
+async def on_compose(folder: Path, all_rows: Bench) -> None:
+    devenv = make(folder, "devenv-bench")
+    bench = all_rows.of(devenv)
+    devenv("reset", "--yes")
+    devenv.done("build", "--release", "v2")
+    devenv.done("up")
+    try:
+        bench.warm_up()
+        await tui.measure(devenv, bench.row)
+        bench.open_gate()
+        bench.sizes()
+        await bench.upgrades()
+        bench.anew()
+        await bench.quiet()
+        await bench.upgrades(LONG)
+        bench.anew()
+        await bench.large()
+        await bench.plain_compose()
+        await bench.seeds_way()
+    finally:
+        devenv("reset", "--yes")
+
+
+async def on_kind(folder: Path, all_rows: Bench) -> None:
     devenv = kind.stack(folder)
-    cluster = Bench(devenv, bench.rows)
-    cluster.figures = bench.figures
+    bench = all_rows.of(devenv)
     try:
         devenv.done("build", "--release", "v1")
         devenv.done("build", "--release", "v2")
-        await kind.cluster_up(cluster)
-        await cluster.upgrades(goal=kind.GOAL, place="kind: ")
-        cluster.anew()
-        await kind.deletes(cluster)
-        await kind.by_hand(cluster)
+        await kind.cluster_up(bench)
+        await bench.upgrades(goal=kind.GOAL, place="kind: ")
+        bench.anew()
+        await kind.deletes(bench)
+        await kind.by_hand(bench)
     finally:
         devenv("reset", "--yes")
         devenv("down", "--cluster")
 
 
-async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        devenv = make(Path(folder, "stack"), "devenv-bench")
-        bench = Bench(devenv)
+async def of_images(folder: Path, all_rows: Bench) -> None:
+    devenv = images.stack(folder)
+    try:
+        await images.measure(all_rows.of(devenv))
+    finally:
         devenv("reset", "--yes")
-        devenv.done("build", "--release", "v2")
-        devenv.done("up")
-        try:
-            bench.warm_up()
-            await tui.measure(devenv, bench.row)
-            bench.open_gate()
-            bench.sizes()
-            await bench.upgrades()
-            bench.anew()
-            await bench.quiet()
-            await bench.upgrades(LONG)
-            bench.anew()
-            await bench.large()
-            await bench.plain_compose()
-            await bench.seeds_way()
-        finally:
-            devenv("reset", "--yes")
-        await on_kind(Path(folder, "kind"), bench)
+        devenv("down", "--cluster")
+        devenv("registry", "down")
+        docker("volume", "rm", f"{devenv.stack.stack.name}-registry")
+
+
+PARTS = {"compose": on_compose, "kind": on_kind, "images": of_images}
+
+
+async def main(parts: Sequence[str]) -> None:
+    """All parts, where none is named."""
+    rows = Bench()
+    with tempfile.TemporaryDirectory() as folder:
+        for part in parts or PARTS:
+            await PARTS[part](Path(folder, part), rows)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(bench.figures, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(rows.figures, indent=1) + "\n")
     print("| what | measured | goal |\n|---|---|---|")
-    for row in bench.rows:
+    for row in rows.rows:
         print(f"| {' | '.join(row)} |")
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1:]))
