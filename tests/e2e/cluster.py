@@ -55,7 +55,7 @@ class Kubectl:
         return done.stdout.strip()
 
     def php_fpm(self) -> list[str]:
-        """Names of the pods that stay."""
+        """Names of the pods that stay. One that was evicted is listed on, and is none."""
         found = json.loads(self("get", "pods", "-l", "app.kubernetes.io/name=php-fpm", "-o", "json"))
-        pods = [pod["metadata"] for pod in found["items"]]
+        pods = [pod["metadata"] for pod in found["items"] if pod["status"]["phase"] != "Failed"]
         return [pod["name"] for pod in pods if "deletionTimestamp" not in pod]

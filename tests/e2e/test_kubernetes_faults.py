@@ -6,11 +6,13 @@ import asyncio
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
+from devenv.backends.kubernetes import GRACE
 from tests.e2e.cluster import Kubectl, kubeconfig, on_kind
 from tests.e2e.conftest import SUFFIX, Devenv, Run, docker, read_until
 from tests.e2e.test_kind_faults import until
@@ -315,6 +317,44 @@ def test_a_pod_that_is_lost_is_missed_and_the_newest_snapshot_offered(
     assert content(stack) == before
     # Once: what is there now is known.
     assert not lost(stack.done("up"))
+
+
+def test_a_pod_that_was_evicted_is_missed_and_keeps_nobody_waiting(stack: Devenv, kubectl: Kubectl) -> None:
+    """Kubernetes lists it on, but its volumes are gone, and with them the content."""
+    stack.done("probe", "--seconds", "1")
+    stack.done("snapshot", "save")
+    before = content(stack)
+    limit_data(kubectl, "16Mi")
+    try:
+        assert content(stack) == before
+        [old] = kubectl.php_fpm()
+        kubectl("exec", old, "--", "dd", "if=/dev/zero", "of=/app/data/too-much", "bs=1M", "count=32")
+        until(lambda: "Evicted" in told_of(kubectl, old), "Kubernetes lets it go beyond its limit", 240)
+    finally:
+        limit_data(kubectl, None)
+    began = time.monotonic()
+    run = stack.done("up")
+    assert time.monotonic() - began < GRACE / 2
+    assert "Evicted" in told_of(kubectl, old)
+    [missed] = lost(run)
+    stack.done("snapshot", "restore", snapshot_of(missed), "--yes")
+    assert content(stack) == before
+    assert one_owner(kubectl)
+    began = time.monotonic()
+    stack.done("upgrade", "--to", other(stack))
+    assert time.monotonic() - began < GRACE / 2
+    assert content(stack) == before
+
+
+def limit_data(kubectl: Kubectl, size: str | None) -> None:
+    volume = {"name": "data", "emptyDir": {"sizeLimit": size}}
+    patch = {"spec": {"template": {"spec": {"volumes": [volume]}}}}
+    kubectl("patch", "deployment", "php-fpm", "--patch", json.dumps(patch))
+    kubectl("rollout", "status", "deployment/php-fpm", "--timeout=240s")
+
+
+def told_of(kubectl: Kubectl, pod: str) -> str:
+    return kubectl("get", "pod", pod, "--output=jsonpath={.status.phase} {.status.reason}")
 
 
 def lost(run: Run) -> list[str]:

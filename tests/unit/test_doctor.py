@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from devenv.doctor import apt, checks, mends, starting
+from devenv.doctor import apt, checks, emulation, mends, starting
 from devenv.doctor.apt import Recipe, Source
 from devenv.doctor.checks import Check, Engine
 from devenv.doctor.host import Host, distribution
@@ -323,6 +323,63 @@ def test_programs_of_a_cluster(
 @pytest.mark.parametrize(("free", "status"), [(3.1, "ok"), (2.9, "warn"), (0.9, "fail")])
 def test_disk(free: float, status: str) -> None:
     assert checks.disk(int(free * 1e9), Path("/var/lib/docker")).status == status
+
+
+@pytest.mark.parametrize(
+    ("runs", "host", "status", "fix"),
+    [
+        ({"linux/amd64", "linux/arm64"}, BOOKWORM, "ok", ""),
+        ({"linux/amd64"}, BOOKWORM, "fail", "emulation"),
+        ({"linux/amd64"}, Host(distribution="ubuntu"), "fail", "emulation"),
+        ({"linux/amd64"}, Host(mac=True), "fail", ""),
+        ({"linux/amd64"}, FEDORA, "fail", ""),
+        ({"linux/amd64"}, Host(distribution="debian", elsewhere="DOCKER_HOST=x"), "fail", ""),
+    ],
+)
+def test_emulation(runs: set[str], host: Host, status: str, fix: str) -> None:
+    found = checks.emulation("linux/arm64", runs, host)
+    assert (found.name, found.status, found.fix) == ("emulation of arm64", status, fix)
+    assert bool(found.mend) == (status == "fail")
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [
+        ("enabled\ninterpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P\nflags: PF\n", True),
+        ("enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: F\n", True),
+        # It is not found in a container, whose files are others.
+        ("enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: P\n", False),
+        ("disabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: F\n", False),
+        (None, False),
+    ],
+)
+def test_what_the_kernel_tells_of_an_emulator(tmp_path: Path, text: str | None, has: bool) -> None:
+    if text is not None:
+        (tmp_path / "qemu-aarch64").write_text(text)
+    assert emulation.kernel_has("arm64", tmp_path) == has
+
+
+def test_an_emulator_that_is_missing_is_installed_then_enabled(tmp_path: Path) -> None:
+    broken = [Check("emulation of arm64", "fail", "", "", "emulation"), Check("disk", "ok", "")]
+    install, enable = mends.decide(
+        broken, BOOKWORM, apt.parse_list(ONE_LINE), ("sudo", "-n"), tmp_path / "log"
+    )
+    assert install.does[0] == (
+        "sudo -n apt-get install --yes --no-install-recommends qemu-user-static binfmt-support arch-test"
+    )
+    assert enable.does[-1] == "sudo -n update-binfmts --enable qemu-aarch64"
+    assert emulation.argvs(["amd64"], mounted=False) == [
+        ["mount", "-t", "binfmt_misc", "binfmt_misc", "/proc/sys/fs/binfmt_misc"],
+        ["update-binfmts", "--enable", "qemu-x86_64"],
+    ]
+    assert len(emulation.argvs(["amd64"], mounted=True)) == 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "platform"), [("x86_64", "linux/amd64"), ("aarch64", "linux/arm64"), ("riscv64", "")]
+)
+def test_what_the_engine_runs_by_itself(machine: str, platform: str) -> None:
+    assert checks.read_info(info(Architecture=machine), "").platform == platform
 
 
 def failed(*fixes: Any) -> list[Check]:
