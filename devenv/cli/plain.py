@@ -73,7 +73,14 @@ class Plain:
                 self._over(event)
             case e.EngineLost():
                 self._say("!", f"{event.what}: {event.why}")
-            case e.StepNoted() | e.StepWaiting() | e.CommandEnded() | e.InstancesSeen() | e.ActionStarted():
+            case (
+                e.StepNoted()
+                | e.StepWaiting()
+                | e.CommandEnded()
+                | e.InstancesSeen()
+                | e.ActionStarted()
+                | e.ImagesCompared()
+            ):
                 pass
 
     def _announce(self, event: e.StepStarted) -> None:

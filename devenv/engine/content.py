@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from devenv.engine.context import Context
+from devenv.engine.freshness import compare
 from devenv.engine.probing import WRITERS, Probing
 from devenv.engine.settle import answering, forget, look, owner_of
 from devenv.engine.store import MANUAL
@@ -20,6 +21,7 @@ async def status(ctx: Context) -> int:
     """Tell what is there, as the engine and the gates say at this moment. 0 if it serves, else 1."""
     instances, now = await look(ctx)
     at_work = ctx.store.at_work()
+    images = await compare(ctx, instances)
     serves = now.owner is not None and now.owner.gate is not None and now.owner.gate.ready
     ctx.emit(
         Answer(
@@ -32,6 +34,7 @@ async def status(ctx: Context) -> int:
                 "at_work": at_work,
                 "problem": "" if at_work else now.problem or _unfinished(instances, now.tidy),
                 "next": "" if at_work or (instances and now.tidy) else now.next_step or "devenv up",
+                "images": [one.as_json() for one in images],
                 "instances": [asdict(instance) | {"release": instance.release} for instance in instances],
             },
         )

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from devenv.backends.protocol import Backend
 from devenv.engine.store import Store
 from devenv.model.events import Emit, Note
+from devenv.model.freshness import Made
 from devenv.model.registry import Pushed
 from devenv.model.stack import Stack
 
@@ -31,8 +32,11 @@ class Images(Protocol):
     def ensure_programs(self, emit: Emit) -> Awaitable[bool]:
         """kind and kubectl: true if one had to be made."""
 
-    def current(self, service: str, release: str, platform: str = "") -> Awaitable[bool]:
-        """Whether the image is here, made of what the working tree holds now."""
+    def made(self, service: str, release: str, platform: str = "") -> Awaitable[Made]:
+        """What the image that is here was made of, and what it would be made of now."""
+
+    def sources(self) -> str:
+        """A hash over all that images are made of but the base image: nobody is asked for it."""
 
     def build(self, service: str, release: str, emit: Emit, platform: str = "") -> Awaitable[bool]:
         """True if it was built, False if it was up to date."""

@@ -80,7 +80,7 @@ class _Course:
         if PHP_FPM not in await self.ctx.backend.images(self.release):
             await self._build()
             return "built"
-        if not await self.ctx.images.current(PHP_FPM, self.release):
+        if not (await self.ctx.images.made(PHP_FPM, self.release)).current:
             words = f"{self.ctx.stack.image(PHP_FPM, self.release)} is not what the working tree holds now"
             next_step = f"to build it anew: devenv build --release {self.release}"
             self.ctx.emit(Notice(f"{words}; {next_step}"))

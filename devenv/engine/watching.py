@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from devenv.engine.context import Context
+from devenv.engine.freshness import compare
 from devenv.engine.settle import look
 from devenv.errors import DevenvError
-from devenv.model.events import EngineLost, LogLine
+from devenv.model.events import EngineLost, ImagesCompared, LogLine
+from devenv.model.freshness import Freshness
+from devenv.model.instance import Instance
 
 Lines = Callable[[Sequence[LogLine]], None]
 
@@ -22,6 +25,10 @@ _SETTLE = 0.1
 """Seconds in which changes that come together are looked at once."""
 _BEHIND = 60.0
 """Seconds by which what was read of one container may be behind the others."""
+_TREE = 5.0
+"""Seconds between two looks at the working tree."""
+_BASE = 300.0
+"""The same at the base image."""
 _AGAIN = (1.0, 2.0, 5.0, 15.0)
 """Seconds until an engine that does not answer is asked again; the last one holds."""
 
@@ -29,12 +36,14 @@ _AGAIN = (1.0, 2.0, 5.0, 15.0)
 async def watch(ctx: Context, lines: Lines) -> None:
     """Until it is cancelled. An engine that goes away is told of, and found again when it is back."""
     logs = _Logs(ctx, lines)
+    images = _Images(ctx)
 
     def lost(error: DevenvError) -> None:
         ctx.emit(EngineLost(error.what, error.why, error.next_step))
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(_again_and_again(lambda: _instances(ctx), lost))
+        group.create_task(_again_and_again(lambda: _instances(ctx, images.see), lost))
+        group.create_task(_again_and_again(images.follow, lambda error: None))
         # Only the instances tell that the engine is lost, as they alone tell when it is there again.
         group.create_task(_again_and_again(logs.follow, lambda error: None))
 
@@ -61,7 +70,7 @@ def _first(errors: BaseExceptionGroup[DevenvError]) -> DevenvError:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def _instances(ctx: Context) -> None:
+async def _instances(ctx: Context, see: Callable[[Sequence[Instance]], None]) -> None:
     changed = asyncio.Event()
 
     async def listen() -> None:
@@ -79,11 +88,44 @@ async def _instances(ctx: Context) -> None:
                 await _over(waiting)
             if changed.is_set():
                 changed.clear()
-                await look(ctx)
+                there, _ = await look(ctx)
+                see(there)
                 await asyncio.sleep(_SETTLE)
         await listening
     finally:
         await _over(listening)
+
+
+@dataclass(slots=True)
+class _Images:
+    """Whether what runs is what the working tree would build, told whenever that changes."""
+
+    ctx: Context
+    there: Sequence[Instance] = ()
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    told: Sequence[Freshness] = ()
+
+    def see(self, instances: Sequence[Instance]) -> None:
+        self.there = instances
+        self.changed.set()
+
+    async def follow(self) -> None:
+        seen: object = None
+        asked = 0.0
+        while True:
+            sources = await asyncio.to_thread(self.ctx.images.sources)
+            now = (sources, [(one.id, one.digest) for one in self.there])
+            # The engine is asked only where it can have something new to say; a base image seldom changes.
+            if now != seen or time.monotonic() - asked > _BASE:
+                seen, asked = now, time.monotonic()
+                found = await compare(self.ctx, self.there)
+                if found != self.told:
+                    self.told = found
+                    self.ctx.emit(ImagesCompared(found))
+            self.changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TREE):
+                    await self.changed.wait()
 
 
 async def _over(task: asyncio.Task[Any]) -> None:

@@ -15,6 +15,7 @@ from devenv.images.progress import Progress
 from devenv.images.push import push
 from devenv.model import platform as platforms
 from devenv.model.events import BuildStage, Emit, Note
+from devenv.model.freshness import Made
 from devenv.model.registry import Pushed
 from devenv.model.stack import Stack
 from devenv.tools import docker, process
@@ -41,22 +42,21 @@ class BuiltImages:
     async def own_platform(self) -> str:
         return await docker.platform()
 
-    async def current(self, service: str, release: str, platform: str = "") -> bool:
-        """Whether the image is here, made of what the working tree holds now."""
+    async def made(self, service: str, release: str, platform: str = "") -> Made:
         wanted = _Wanted(self._stack, service, release, platform)
         known, own = await asyncio.gather(
             docker.inspect_images([wanted.base, wanted.name]), self.own_platform()
         )
+        now = self._inputs(wanted, known)
         found = known.get(wanted.name)
-        return (
-            found is not None
-            and found.platform == (platform or own)
-            and found.labels.get(inputs.LABEL) == self._inputs(wanted, known)
-        )
+        if found is None:
+            return Made("", "", now)
+        of = found.labels.get(inputs.LABEL, "") if found.platform == (platform or own) else ""
+        return Made(found.digest, of, now)
 
     async def build(self, service: str, release: str, emit: Emit, platform: str = "") -> bool:
         """True if it was built, False if it was up to date."""
-        if await self.current(service, release, platform):
+        if (await self.made(service, release, platform)).current:
             return False
         wanted = _Wanted(self._stack, service, release, platform)
         if platform:
@@ -81,6 +81,11 @@ class BuiltImages:
             except CommandFailed as error:
                 raise self._failure(wanted, progress, path, error) from error
         return True
+
+    def sources(self) -> str:
+        """A hash over all that images are made of but the base image: nobody is asked for it."""
+        wanted = (_Wanted(self._stack, service, "", "") for service in inputs.SERVICES)
+        return " ".join(self._inputs(one, {}) for one in wanted)
 
     async def push(
         self, service: str, release: str, platforms: Sequence[str], reference: str, note: Note, *, force: bool

@@ -15,6 +15,7 @@ _RECIPES = {
     "php-fpm": ("docker/php-fpm", "devenv/handover"),
 }
 """Below the build context; see the COPY lines of the Dockerfiles."""
+SERVICES = tuple(_RECIPES)
 _PASSED_OVER = {"__pycache__", ".git"}
 _OWN = ("var", "data", "seed")
 """Below the demo site: what running it leaves behind. See .dockerignore."""
@@ -30,7 +31,11 @@ def digest(service: str, context: Path, app: Path | None, arguments: Mapping[str
     total = hashlib.sha256(repr(sorted(arguments.items())).encode())
     for name, source in sources:
         _add(total, name, _files(source))
-    _add(total, "app", _files(folder, () if app else _OWN))
+    if service == "httpd":
+        # Of the application it has what it serves by itself, and no more.
+        _add(total, "app", _files(folder / arguments["DOCUMENT_ROOT"]))
+    else:
+        _add(total, "app", _files(folder, () if app else _OWN))
     return total.hexdigest()
 
 

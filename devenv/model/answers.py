@@ -9,7 +9,7 @@ from typing import Any
 
 from devenv.model import receipt as receipts
 from devenv.model.events import Answer
-from devenv.model.words import age
+from devenv.model.words import age, short
 
 Data = Mapping[str, Any]
 Words = Callable[[Data], str]
@@ -33,6 +33,10 @@ def _status(data: Data) -> str:
         lines.append(line.rstrip())
         if gate.get("failed"):
             lines.append(f"    failed: {gate['failed']['error']}: {gate['failed']['why']}")
+    for one in data["images"]:
+        lines.append(f"  image {one['service']}:{one['release']}  {short(one['running'])}  {one['words']}")
+        if one["next"]:
+            lines.append(f"    next: {one['next']}")
     if data["at_work"]:
         lines.append(f"▸ at work: {data['at_work']}")
     if data["problem"]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from devenv.model.freshness import Freshness
 from devenv.model.instance import Instance
 
 StepResult = Literal["done", "failed", "skipped", "cancelled"]
@@ -85,6 +86,13 @@ class InstancesSeen(Fact):
     """All instances as the engine and their gates tell at this moment."""
 
     instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesCompared(Fact):
+    """What each service runs, beside what the working tree would build now."""
+
+    images: tuple[Freshness, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +178,7 @@ Event = (
     | CommandEnded
     | BuildStage
     | InstancesSeen
+    | ImagesCompared
     | EngineLost
     | PhaseReached
     | ProbeCounted

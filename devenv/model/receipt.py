@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from devenv.model.words import short
+
 FORMAT = 1
 
 
@@ -111,8 +113,8 @@ def words(receipt: Receipt) -> list[str]:
     width = max((len(table.name) for table in receipt.tables), default=5)
     lines = [
         f"{old.release} → {new.release}   epoch {old.epoch} → {new.epoch}, lineage {receipt.lineage}",
-        f"  {old.instance}  {_short(old.digest)}",
-        f"  {new.instance}  {_short(new.digest)}",
+        f"  {old.instance}  {short(old.digest)}",
+        f"  {new.instance}  {short(new.digest)}",
         f"  {'table':{width}}  {'before':>8}  {'after':>8}",
     ]
     for table in receipt.tables:
@@ -140,7 +142,3 @@ def _probe_words(report: Mapping[str, Any]) -> Sequence[str]:
 
 def _rows(count: int | None) -> str:
     return f"{'-' if count is None else count:>8}"
-
-
-def _short(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:12]

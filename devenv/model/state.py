@@ -8,6 +8,7 @@ from functools import reduce
 from typing import Any, Literal, assert_never
 
 from devenv.model import events as e
+from devenv.model.freshness import Freshness
 from devenv.model.instance import Instance
 
 Health = Literal["unknown", "lost", "absent", "down", "starting", "serving"]
@@ -63,6 +64,8 @@ class State:
     instances: tuple[Instance, ...] = ()
     seen: bool = False
     """The engine was asked at least once."""
+    images: tuple[Freshness, ...] = ()
+    """What runs, beside what the working tree would build."""
     lost: e.EngineLost | None = None
     """It does not answer any more."""
     phases: tuple[e.PhaseReached, ...] = ()
@@ -118,6 +121,8 @@ def apply(state: State, event: e.Event) -> State:
             return replace(state, commands=_command(state.commands, event))
         case e.InstancesSeen():
             return replace(state, instances=event.instances, seen=True, lost=None)
+        case e.ImagesCompared():
+            return replace(state, images=event.images)
         case e.EngineLost():
             return replace(state, lost=event)
         case e.PhaseReached():

@@ -44,3 +44,8 @@ def home(path: str) -> str:
     """A path below one's own folder, shorter."""
     own = str(Path.home())
     return f"~{path.removeprefix(own)}" if path.startswith(f"{own}/") else path
+
+
+def short(digest: str) -> str:
+    """Enough of it to tell images apart."""
+    return digest.rpartition(":")[2][:12]

@@ -147,6 +147,29 @@ async def _story(shop: Devenv) -> None:
     content_is_there(visitor, files=3)
 
 
+def images(shop: Devenv) -> dict[str, str]:
+    [answer] = shop("status").of("answer")
+    return {one["service"]: one["verdict"] for one in answer["data"]["images"]}
+
+
+def test_an_image_that_the_working_tree_has_left_behind_is_seen_until_it_runs_anew(shop: Devenv) -> None:
+    shop.done("up")
+    assert Visitor(shop.stack.stack.port).lines("/notes") is not None
+    assert images(shop) == {"httpd": "current", "php-fpm": "current"}
+    build = shop.folder / "shop" / "build.sh"
+    build.write_text(f"{build.read_text()}# changed\n")
+    assert images(shop) == {"httpd": "current", "php-fpm": "stale"}
+    index = shop.folder / "shop" / "web" / "index.php"
+    index.write_text(f"{index.read_text()}\n")
+    assert images(shop) == {"httpd": "stale", "php-fpm": "stale"}
+    shop.done("build")
+    assert images(shop) == {"httpd": "older", "php-fpm": "older"}
+    shop.done("upgrade", "--to", "v1")
+    assert images(shop) == {"httpd": "older", "php-fpm": "current"}
+    shop.done("up")
+    assert images(shop) == {"httpd": "current", "php-fpm": "current"}
+
+
 def upgrade_with(shop: Devenv, visitor: Visitor) -> tuple[Run, dict[str, Answer]]:
     """Upgrade to v2 while four kinds of long requests are in flight; three do not end before it closes."""
     [old] = shop.containers("php-fpm")

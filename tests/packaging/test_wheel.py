@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 PARTS = (".dockerignore", ".gitignore", "compose", "devenv", "docker", "k8s", "pyproject.toml")
 SERVICES = ("httpd", "php-fpm")
 
+ARGUMENTS = {"DOCUMENT_ROOT": "public"}
+
 
 def run(*argv: str | Path, cwd: Path) -> str:
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -111,7 +113,7 @@ def test_its_images_are_those_of_the_checkout(
     program = (
         "from devenv import assets; from devenv.images import inputs;"
         f"print(assets.in_checkout(), assets.compose_file().is_file());"
-        f"print(inputs.digest({service!r}, assets.docker_context(), None, {{}}))"
+        f"print(inputs.digest({service!r}, assets.docker_context(), None, {ARGUMENTS}))"
     )
     found = run(installed / "bin/python", "-c", program, cwd=tmp_path)
-    assert found.splitlines() == ["False True", inputs.digest(service, checkout, None, {})]
+    assert found.splitlines() == ["False True", inputs.digest(service, checkout, None, ARGUMENTS)]

@@ -14,6 +14,7 @@ from typing import Any
 from devenv.model import events as e
 from devenv.model import plan
 from devenv.model.events import Event, LogLine
+from devenv.model.freshness import Freshness, Made
 from devenv.model.instance import Gate, Instance
 from devenv.model.receipt import Receipt, Side, Table
 
@@ -51,6 +52,19 @@ def php(number: int, release: str, age: float, *, state: str = "open", role: str
     return Instance(
         container(name), name, "php-fpm", image, digest(image), NOW - age, "running", health, gate=gate
     )
+
+
+def compared(release: str, *, tree: str = "tree") -> Event:
+    """What runs was built of `tree`, which the working tree holds."""
+    running = {"httpd": digest("httpd:v1"), "php-fpm": digest(f"php-fpm:{release}")}
+    releases = {"httpd": "v1", "php-fpm": release}
+    found = (
+        Freshness(
+            one, releases[one], running[one], Made(running[one], "tree", "tree" if one == "httpd" else tree)
+        )
+        for one in running
+    )
+    return e.ImagesCompared(tuple(found), time=NOW)
 
 
 # Steps
@@ -174,6 +188,7 @@ def came_up() -> list[Event]:
     """Before the third upgrade: all of it was there."""
     return [
         e.InstancesSeen((httpd(3 * 3600), php(3, "v1", 26 * 60)), time=NOW),
+        compared("v1"),
         e.ActionStarted("up", time=NOW - 0.9),
         done(_UP, "engine", 0.1, "devenv-php-fpm-3 runs"),
         done(_UP, "settings", 0.0, "as they were", "skipped"),
@@ -302,6 +317,7 @@ def verified() -> list[Event]:
         done(_TO_V2, "retire", 2.1, f"{_OLD} is gone"),
         done(_TO_V2, "receipt", 10.4, FROZEN),
         e.InstancesSeen((httpd(3 * 3600), php(4, "v2", 16)), time=NOW),
+        compared("v2"),
         e.ProbeCounted(COUNTED, time=NOW),
         _kept(receipt()),
         e.ActionEnded("upgrade", 0, 17.4, time=NOW),

@@ -26,6 +26,7 @@ from devenv.tui.app import DevenvApp
 from devenv.tui.intents import INTENTS
 from tests.backends.fake import FakeBackend
 from tests.tui.site import PROBE, serving
+from tests.tui.story import came_up, compared
 from tests.unit.conftest import FakeImages, FakeRegistry
 
 Opened = tuple[DevenvApp, Pilot[None]]
@@ -545,3 +546,43 @@ async def test_the_help_and_the_palette_know_every_action(desk: Desk) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, dialogs.Text))
         assert "JSON schema" in shown(app)
+
+
+# The last line: keys, then whether what runs is what the working tree would build
+
+
+async def last_line(desk: Desk, width: int, *events: e.Event) -> str:
+    async with opened(desk, size=(width, 24), first="") as (app, pilot):
+        for event in (*came_up(), *events):
+            desk._tell(event)
+        await until(pilot, lambda: app.state.images != () and not app._news)
+        return shown(app).splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("width", "tree", "words"),
+    [
+        (80, "tree", "images current"),
+        (80, "changed", "php-fpm stale"),
+        (100, "changed", " stale"),
+        (140, "tree", " current"),
+    ],
+)
+async def test_what_runs_stands_at_its_end(desk: Desk, width: int, tree: str, words: str) -> None:
+    line = await last_line(desk, width, compared("v1", tree=tree))
+    assert line.endswith(words)
+    assert "q Quit" in line
+    assert len(line) <= width
+
+
+async def test_a_wide_one_has_every_service_with_its_digest(desk: Desk) -> None:
+    event = compared("v1", tree="changed")
+    line = await last_line(desk, 160, event)
+    for one in event.images:  # type: ignore[union-attr]
+        assert f"{one.service} {one.running.partition(':')[2][:12]} {one.verdict}" in line
+
+
+async def test_where_there_is_no_room_the_keys_are_what_stays(desk: Desk) -> None:
+    line = await last_line(desk, 70)
+    assert "q Quit" in line
+    assert "current" not in line

@@ -9,6 +9,7 @@ from devenv.engine.context import Context
 from devenv.engine.store import Store
 from devenv.errors import DevenvError
 from devenv.model.events import Emit, Event, Note
+from devenv.model.freshness import Made
 from devenv.model.registry import Pushed
 from devenv.model.stack import Stack
 from tests.backends.fake import FakeBackend
@@ -21,6 +22,10 @@ class FakeImages:
         self._backend = backend
         self.asked: list[str] = []
         self.broken: DevenvError | None = None
+        self.tree = "tree"
+        self.of = ""
+        """What images are made of, where that is not what the tree holds."""
+        self.looked = 0
 
     async def own_platform(self) -> str:
         return "linux/amd64"
@@ -34,8 +39,12 @@ class FakeImages:
     async def ensure_programs(self, emit: Emit) -> bool:
         return False
 
-    async def current(self, service: str, release: str, platform: str = "") -> bool:
-        return True
+    async def made(self, service: str, release: str, platform: str = "") -> Made:
+        self.looked += 1
+        return Made(f"sha256:{release}", self.of or self.tree, self.tree)
+
+    def sources(self) -> str:
+        return self.tree
 
     async def build(self, service: str, release: str, emit: Emit, platform: str = "") -> bool:
         self.asked.append(f"{service}:{release}")

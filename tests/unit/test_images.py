@@ -16,7 +16,7 @@ from devenv.images import base, inputs
 from devenv.images.progress import Progress
 from devenv.model.events import BuildStage
 
-ARGUMENTS = {"BASE": "sha256:1", "RELEASE": "v1"}
+ARGUMENTS = {"BASE": "sha256:1", "RELEASE": "v1", "DOCUMENT_ROOT": "public"}
 
 
 @pytest.fixture
@@ -50,9 +50,18 @@ def both(tree: Path, app: Path | None = None) -> tuple[str, str]:
     ],
     ids=["content", "new file", "name", "mode", "link"],
 )
-def test_a_change_of_the_application_is_one_of_both_images(tree: Path, change: Callable[[Path], Any]) -> None:
+def test_a_change_of_the_application_is_one_of_php_fpm(tree: Path, change: Callable[[Path], Any]) -> None:
+    """httpd has nothing of it but what it serves by itself."""
     before = both(tree)
     change(tree)
+    after = both(tree)
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+
+
+def test_a_change_of_what_httpd_serves_is_one_of_both_images(tree: Path) -> None:
+    before = both(tree)
+    (tree / "docker/app/public/style.css").write_text("a {}")
     after = both(tree)
     assert before[0] != after[0]
     assert before[1] != after[1]
@@ -91,8 +100,9 @@ def test_another_application_takes_the_place_of_the_site(tree: Path, tmp_path: P
     before = both(tree, other)
     (other / "var" / "part-of-it.php").touch()
     (tree / "docker/app/src/Post.php").write_text("not looked at")
+    (tree / "docker/app/public/index.php").write_text("nor this")
     after = both(tree, other)
-    assert before[0] != after[0]
+    assert (before[0] == after[0], before[1] != after[1]) == (True, True)
     (other / "var" / "part-of-it.php").unlink()
     assert both(tree, other) == before
 

@@ -22,6 +22,7 @@ from devenv.model.events import (
     StepEnded,
     StepStarted,
 )
+from devenv.model.freshness import Freshness, Made
 from devenv.model.receipt import Receipt, Side, Table, words
 
 RECEIPT = Receipt(
@@ -163,6 +164,18 @@ STATUS = {
     "problem": "",
     "next": "",
     "instances": [],
+    "images": [],
+}
+STALE = Freshness("httpd", "v2", "sha256:1a2b", Made("sha256:1a2b", "x", "y"))
+PUSHED = {
+    "release": "v1",
+    "images": {
+        "httpd": {
+            "reference": "localhost:5001/app:httpd-v1",
+            "digest": "sha256:0",
+            "platforms": {"linux/amd64": "sha256:1", "linux/arm64": "sha256:2"},
+        }
+    },
 }
 
 
@@ -191,6 +204,15 @@ def instance(**values: Any) -> dict[str, Any]:
             ["failed: no room: full"],
         ),
         ("status", {**STATUS, "instances": [instance(gate=None, health="")]}, ["running"]),
+        (
+            "status",
+            {**STATUS, "images": [STALE.as_json()]},
+            [
+                "  image httpd:v2  1a2b  the working tree has changed since",
+                "    next: devenv build --release v2, then devenv up",
+            ],
+        ),
+        ("push", PUSHED, ["localhost:5001/app:httpd-v1@sha256:0", "  linux/arm64  sha256:2"]),
         (
             "verify",
             {"tables": {"post": {"then": None, "now": 3}}, "verified": False, "reason": "table tag is gone"},
