@@ -7,14 +7,21 @@ from collections.abc import Sequence
 
 from devenv.backends.protocol import SERVICES
 from devenv.engine.context import Context
+from devenv.errors import ConfigError
 from devenv.model.freshness import Freshness, Made
 from devenv.model.instance import Instance
 
 
 async def compare(ctx: Context, instances: Sequence[Instance]) -> tuple[Freshness, ...]:
-    """Of each service that runs, httpd first. Of php-fpm the owner counts."""
+    """Of each service that runs, httpd first. Of php-fpm the owner counts.
+
+    None where the working tree has no application: whoever builds it tells of that.
+    """
     run = [one for service in SERVICES if (one := _of(service, instances))]
-    return tuple(await asyncio.gather(*(_one(ctx, instance) for instance in run)))
+    try:
+        return tuple(await asyncio.gather(*(_one(ctx, instance) for instance in run)))
+    except ConfigError:
+        return ()
 
 
 def _of(service: str, instances: Sequence[Instance]) -> Instance | None:

@@ -14,6 +14,7 @@ from devenv.engine.context import Context
 from devenv.engine.freshness import compare
 from devenv.engine.lifecycle import up
 from devenv.engine.watching import watch
+from devenv.errors import ConfigError
 from devenv.model import events as e
 from devenv.model.freshness import Freshness, Made
 from tests.backends.fake import FakeBackend
@@ -63,6 +64,18 @@ async def test_status_tells_of_each_service_that_runs(ctx: Context, backend: Fak
         ("php-fpm", "stale"),
     ]
     assert data["images"][1]["next"] == "devenv build --release v1, then devenv upgrade --to v1"
+
+
+async def test_without_an_application_in_the_working_tree_status_tells_the_rest(
+    ctx: Context, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def made(*_: object) -> Made:
+        raise ConfigError("there is no application", "", "")
+
+    await up(ctx)
+    monkeypatch.setattr(ctx.images, "made", made)
+    assert await status(ctx) == 0
+    assert told.of(e.Answer)[-1].data["images"] == []
 
 
 async def test_the_owner_counts_where_there_are_two(ctx: Context, backend: FakeBackend) -> None:
