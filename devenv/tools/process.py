@@ -36,6 +36,8 @@ _WITH_VALUE = {
 """Options before a verb that have a value."""
 _NOUNS = {"compose", "buildx", "image", "container", "volume", "network", "rollout"}
 """Words after which the verb comes."""
+_WITHHELD = {"DOCKER_DEFAULT_PLATFORM"}
+"""Which architecture is built and run is for us to say: it would give foreign images the names of our own."""
 _SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
 """How a group is asked to end, and how long it may take to. Compose leaves orderly on SIGINT."""
 
@@ -257,7 +259,8 @@ class _Running:
         return await asyncio.create_subprocess_exec(
             *self.argv,
             cwd=self.cwd,
-            env={**os.environ, **self.env} if self.env else None,
+            env={name: value for name, value in os.environ.items() if name not in _WITHHELD}
+            | dict(self.env or {}),
             stdin=self.stdin or asyncio.subprocess.DEVNULL,
             stdout=self.stdout or asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -86,6 +86,14 @@ def test_each_image_is_of_its_platform_and_says_what_it_is_made_of(stack: Devenv
             assert all(labels[f"org.opencontainers.image.{one}"] for one in _PROVENANCE), labels
 
 
+def test_a_shell_that_prefers_the_other_platform_gets_the_engines_own(stack: Devenv) -> None:
+    run = stack("build", "--release", "v3", DOCKER_DEFAULT_PLATFORM=FOREIGN)
+    assert run.code == 0, run.told()
+    for service in SERVICES:
+        [image] = json.loads(docker("image", "inspect", stack.stack.image(service, "v3")))
+        assert f"{image['Os']}/{image['Architecture']}" == OWN
+
+
 def test_what_is_built_is_not_built_again(stack: Devenv) -> None:
     run = stack.done("build", "--platform", BOTH)
     steps = {one["step"]: one["result"] for one in run.of("step-ended")}

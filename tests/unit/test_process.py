@@ -113,3 +113,13 @@ def test_a_command_is_described_by_its_verb() -> None:
     argv = ["docker", "compose", "-f", "/a/compose.yaml", "up", "--detach"]
     assert process.describe(argv) == "docker compose up"
     assert process.describe(["/usr/bin/docker", "ps", "--all"]) == "docker ps"
+
+
+async def test_no_other_architecture_is_built_because_the_users_shell_prefers_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "linux/s390x")
+    monkeypatch.setenv("KEPT", "yes")
+    said = (await process.run(["env"], env={"MORE": "too"})).stdout.splitlines()
+    assert {"KEPT=yes", "MORE=too"} <= set(said)
+    assert not [line for line in said if line.startswith("DOCKER_DEFAULT_PLATFORM")]
