@@ -14,19 +14,24 @@ from devenv.tools.programs import KUBECTL
 from tests.e2e.conftest import Devenv, make
 
 COMPILED = 1800
-"""Seconds that it may take to compile Kubernetes, on a machine that has other work as well."""
+"""Seconds that it may take to compile Kubernetes, or to emulate a build, beside other work."""
+
+
+def done_in_time(devenv: Devenv, *arguments: str) -> None:
+    """What takes many minutes, the first time on a machine."""
+    process = devenv.start(*arguments)
+    try:
+        stdout, stderr = process.communicate(timeout=COMPILED)
+    finally:
+        process.terminate()
+    assert process.returncode == 0, stdout + stderr
 
 
 @contextmanager
 def on_kind(folder: Path, name: str, more: str = "") -> Iterator[Devenv]:
     """The node image is there; nothing runs yet. The cluster goes with all that is in it."""
     made = make(folder, name, f'backend = "kind"\n{more}')
-    building = made.start("node-image", "build")
-    try:
-        stdout, stderr = building.communicate(timeout=COMPILED)
-    finally:
-        building.terminate()
-    assert building.returncode == 0, stdout + stderr
+    done_in_time(made, "node-image", "build")
     try:
         yield made
     finally:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import Kubectl, kubeconfig, on_kind
+from tests.e2e.cluster import Kubectl, done_in_time, kubeconfig, on_kind
 from tests.e2e.conftest import Devenv, docker, free_port, make
 from tests.e2e.witness import one_owner
 
@@ -44,7 +44,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devenv]:
     port = free_port()
     with on_kind(tmp_path_factory.mktemp("platforms"), "devenv-both", f"[registry]\nport = {port}\n") as made:
         made.done("doctor", "--fix", "--yes", "--platform", FOREIGN)
-        made.done("build", "--platform", BOTH)
+        done_in_time(made, "build", "--platform", BOTH)
         made.done("registry", "up")
         try:
             yield made
