@@ -15,7 +15,7 @@ from devenv import portforward
 from devenv.backends.kubernetes import Kubernetes
 from devenv.backends.manifests import NAMESPACE
 from devenv.backends.pods import moment
-from devenv.errors import CommandFailed, DevenvError, NotFit
+from devenv.errors import DevenvError, NotFit
 from devenv.model.instance import Instance
 from devenv.model.stack import Stack
 from devenv.tools import apiserver, docker, kind, programs
@@ -249,7 +249,7 @@ class Kind(Kubernetes):
     async def _load(self, images: Sequence[str]) -> None:
         """Through the stack's own registry where that runs, which is faster."""
         if await self._registry.runs():
-            with suppress(CommandFailed):
+            with suppress(DevenvError):
                 await self._registry.join(await kind.nodes(self._name))
                 await kind.pull(self._name, images, self._registry.host)
         # A cluster that was made before nodes knew of it, a registry that has no room: then as without it.

@@ -68,8 +68,20 @@ class Registry:
                     "the registry was to listen there",
                     "end it, or set another [registry] port in devenv.toml",
                 ) from error
+            if "is already in use by container" in error.log_tail:
+                raise DevenvError(
+                    f"there is a container {self.container} that devenv has not made",
+                    "the registry was to have that name",
+                    f"if nobody needs it: docker rm --force {self.container};"
+                    " or give the stack another [stack] name in devenv.toml",
+                ) from error
             raise
-        await self._until_it_answers()
+        try:
+            await self._until_it_answers()
+        except BaseException:
+            # Else the next start would take it for one that answers.
+            await self.stop()
+            raise
         return True
 
     async def _until_it_answers(self) -> None:
@@ -83,14 +95,16 @@ class Registry:
         raise DevenvError(
             "the registry does not answer",
             f"not on port {self.port}, for {_STARTS:g} s after its start",
-            f"see: docker logs {self.container}",
+            "see its log below, mend it, and try again: devenv registry up",
             (said.stdout + said.stderr).strip(),
         )
 
     async def stop(self) -> bool:
-        """True if it was there. Its volume stays."""
-        removed = await docker.call("rm", "--force", self.container, check=False)
-        return removed.code == 0 and self.container in removed.stdout
+        """True if it was there. Its volume stays, and so does another's container of this name."""
+        mine = await docker.call("ps", "--all", "--quiet", "--filter", f"label={LABEL}={self.name}")
+        if ids := mine.stdout.split():
+            await docker.call("rm", "--force", *ids)
+        return bool(ids)
 
     async def join(self, nodes: Sequence[str]) -> None:
         """Have these nodes of a kind cluster pull from it. Nothing is done twice."""

@@ -94,6 +94,21 @@ def test_a_port_that_another_program_has(stack: Devenv, tmp_path: Path) -> None:
     assert not docker("ps", "--all", "--quiet", "--filter", f"name={other.stack.stack.name}-registry")
 
 
+def test_a_container_of_that_name_that_is_anothers_stays(stack: Devenv, tmp_path: Path) -> None:
+    other = make(tmp_path, "devenv-reg-theirs", f"[registry]\nport = {free_port()}\n")
+    name = f"{other.stack.stack.name}-registry"
+    theirs = docker("run", "--detach", "--name", name, stack.stack.registry.image)
+    try:
+        run = other("registry", "up")
+        assert run.code == 1, run.told()
+        assert f"there is a container {name} that devenv has not made" in run.failure["what"]
+        assert "[stack] name" in run.failure["next"]
+        other.done("registry", "down")
+        assert docker("ps", "--quiet", "--no-trunc", "--filter", f"name={name}") == theirs
+    finally:
+        docker("rm", "--force", "--volumes", theirs)
+
+
 @pytest.fixture
 def guarded(stack: Devenv, tmp_path: Path) -> Iterator[str]:
     """A registry that wants to know who one is."""
