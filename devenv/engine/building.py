@@ -18,7 +18,7 @@ async def build(ctx: Context, release: str | None = None, platforms: tuple[str, 
     `platforms`: those of devenv.toml where none is named; of the engine alone where that names none.
     """
     release = release or ctx.stack.stack.release
-    wanted = await foreign(ctx, platforms or ctx.stack.build.platforms)
+    wanted = await beside_own(ctx, platforms or ctx.stack.build.platforms)
 
     await graph.run(plan.build(release, wanted), work(ctx, release, wanted), ctx.emit)
 
@@ -47,7 +47,7 @@ def work(ctx: Context, release: str, platforms: Sequence[str]) -> dict[str, Work
     return found
 
 
-async def foreign(ctx: Context, platforms: tuple[str, ...]) -> tuple[str, ...]:
+async def beside_own(ctx: Context, platforms: tuple[str, ...]) -> tuple[str, ...]:
     """These platforms, once each, with an empty one for the engine's own, which comes first."""
     if not platforms:
         return ("",)

@@ -26,7 +26,7 @@ async def push(
     `repository` is HOST/REPOSITORY; by default that of devenv.toml, at last the stack's own registry.
     """
     release = release or ctx.stack.stack.release
-    wanted = await building.foreign(ctx, platforms or ctx.stack.build.platforms)
+    wanted = await building.beside_own(ctx, platforms or ctx.stack.build.platforms)
     section = ctx.stack.registry
     into = (repository or section.push).rstrip("/")
     if not into and await ctx.registry.runs():

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from devenv.errors import CommandFailed, DevenvError
 from devenv.model.events import Note
-from devenv.model.platform import architecture
+from devenv.model.platform import PLATFORMS, architecture
 from devenv.model.registry import Pushed, at_digest, configuration, host, manifests, refusal
 from devenv.tools import docker, process
 
@@ -86,7 +86,7 @@ async def _there(reference: str) -> _There:
     platforms = manifests(raw)
     if not platforms:
         # Of one platform, which only its configuration names: it counts as other content for all.
-        return _There(digest, False, {}, dict.fromkeys(("linux/amd64", "linux/arm64"), (configuration(raw),)))
+        return _There(digest, False, {}, dict.fromkeys(PLATFORMS, (configuration(raw),)))
     each = (partial(_ask, at_digest(reference, one)) for one in platforms.values())
     asked = await asyncio.gather(*(_again(one, reference) for one in each))
     names = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -56,11 +55,6 @@ def local(image: str, platform: str) -> str:
     repository, _, tag = last.partition(":")
     tag = digest.rpartition(":")[2] or tag or "latest"
     return f"{folder}{slash}{repository}-{architecture(platform)}:{tag}"
-
-
-def others(platforms: Sequence[str], own: str) -> tuple[str, ...]:
-    """Those that the engine runs by emulation only."""
-    return tuple(one for one in platforms if one != own)
 
 
 def did_not_come_up(name: str, image: str, why: str, next_step: str, tail: str) -> DevenvError:
