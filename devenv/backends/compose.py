@@ -176,8 +176,9 @@ class Compose:
     async def join_registry(self) -> bool:
         return False
 
-    async def bring(self, images: Sequence[str]) -> None:
+    async def bring(self, images: Sequence[str]) -> list[str]:
         await docker.must_run(images)
+        return []
 
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
         await self.bring([self._stack.image(one, tag) for one, tag in self.releases().items()])

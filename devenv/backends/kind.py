@@ -16,6 +16,7 @@ from devenv.backends.kubernetes import Kubernetes
 from devenv.backends.manifests import NAMESPACE
 from devenv.backends.pods import moment
 from devenv.errors import DevenvError, NotFit
+from devenv.model.events import Note, unnoted
 from devenv.model.instance import Instance
 from devenv.model.stack import Stack
 from devenv.tools import apiserver, docker, kind, programs
@@ -26,6 +27,8 @@ from devenv.tools.registry import Registry
 NODE_LABEL = "io.x-k8s.kind.cluster"
 _READY = 120.0
 """Seconds in which the nodes of a new cluster must be ready, or those that were stopped answer again."""
+_MADE = 300.0
+"""Seconds in which kind makes a cluster, image there."""
 _PODS = 60.0
 """Seconds in which what ran in nodes that have just started runs again."""
 _BACK = 15.0
@@ -59,6 +62,8 @@ class Kind(Kubernetes):
 
     def __init__(self, stack: Stack, overlay: Path, folder: Path, *, config: Path) -> None:
         self._name = stack.stack.name
+        self._main = f"{self._name}-control-plane"
+        """The node that every kind cluster has."""
         self._config = config
         self._kubeconfig = folder / "kubeconfig"
         self._pin = folder / "cluster.json"
@@ -164,7 +169,7 @@ class Kind(Kubernetes):
         server to that authority, which no two clusters share.
         """
         server = apiserver.of(self._kubeconfig)
-        main = next((node.id for node in nodes if node.name == f"{self._name}-control-plane"), "")
+        main = next((node.id for node in nodes if node.name == self._main), "")
         now = {"node": main, "server": str(server or ""), "authority": server.authority if server else ""}
         try:
             pinned = json.loads(self._pin.read_text())
@@ -233,27 +238,55 @@ class Kind(Kubernetes):
     async def images(self, release: str) -> dict[str, str]:
         """As Kubernetes calls what its nodes have: the engine may know the same image by another digest."""
         here = await super().images(release)
-        node = f"{self._name}-control-plane"
-        held = await asyncio.gather(*(kind.held(node, self._stack.image(one, release)) for one in here))
+        held = await asyncio.gather(*(kind.held(self._main, self._stack.image(one, release)) for one in here))
         return {
             service: known[:2][-1] if digest in known else digest
             for (service, digest), known in zip(here.items(), held, strict=True)
         }
 
-    async def bring(self, images: Sequence[str]) -> None:
-        await docker.must_run(images, f"the node {self._name}-control-plane")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._load(images))
-            group.create_task(self._until_its_nodes_are_ready())
+    async def bring(self, images: Sequence[str]) -> list[str]:
+        await docker.must_run(images, self._main)
+        await self._until_its_nodes_take_images()
+        try:
+            return await self._load(images)
+        except DevenvError:
+            if not self._making.exists():
+                raise
+        # Where the cluster could not be made, that is what is to be told; and who asks is cancelled.
+        deadline = time.monotonic() + _MADE
+        while True:
+            if not self._making.exists() or time.monotonic() > deadline:
+                return await self._load(images)
+            await asyncio.sleep(0.2)
 
-    async def _load(self, images: Sequence[str]) -> None:
+    async def _until_its_nodes_take_images(self) -> None:
+        """kind starts containerd anew with the configuration of the nodes, then kubeadm makes this file."""
+        deadline = time.monotonic() + _MADE
+        look = ("exec", self._main, "test", "-e", "/etc/kubernetes/pki/ca.crt")
+        while (await docker.call(*look, check=False)).code != 0:
+            if time.monotonic() > deadline:
+                raise DevenvError(
+                    f"the node {self._main} does not take images",
+                    f"kubeadm has not begun in it after {_MADE:g} s",
+                    f"see: docker logs {self._main}",
+                )
+            await asyncio.sleep(0.2)
+
+    async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
+        async with asyncio.TaskGroup() as group:
+            # Beside each other: what is applied meanwhile, the node begins with at once.
+            group.create_task(self._until_its_nodes_are_ready())
+            group.create_task(super().start(replace=replace, note=note))
+
+    async def _load(self, images: Sequence[str]) -> list[str]:
         """Through the stack's own registry where that runs, which is faster."""
+        brought: list[str] = []
         if await self._registry.runs():
             with suppress(DevenvError):
                 await self._registry.join(await kind.nodes(self._name))
-                await kind.pull(self._name, images, self._registry.host)
+                brought = await kind.pull(self._name, images, self._registry.host)
         # A cluster that was made before nodes knew of it, a registry that has no room: then as without it.
-        await kind.load(self._name, images)
+        return brought + await kind.load(self._name, images)
 
     async def join_registry(self) -> bool:
         nodes = [node.name for node in await self._nodes() if node.state == "running"]
@@ -264,16 +297,15 @@ class Kind(Kubernetes):
 
     async def _until_its_nodes_are_ready(self) -> None:
         """As `kind create cluster --wait` does."""
-        deadline = time.monotonic() + _READY
-        while waiting := [one for one in await self._cluster.get("nodes") if not holds(one, "Ready")]:
-            if time.monotonic() > deadline:
-                why = condition(waiting[0], "Ready") or {}
-                raise DevenvError(
-                    f"the node {name_of(waiting[0])} does not become ready",
-                    why.get("message", "") or f"it is not after {_READY:g} s",
-                    f"see: {self._cluster.by_hand('describe', 'node', name_of(waiting[0]))}",
-                )
-            await asyncio.sleep(0.3)
+        wait = ("wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={_READY:g}s")
+        await self._cluster.call(*wait, timeout=_READY + _ANSWER, check=False)
+        if waiting := [one for one in await self._cluster.get("nodes") if not holds(one, "Ready")]:
+            why = condition(waiting[0], "Ready") or {}
+            raise DevenvError(
+                f"the node {name_of(waiting[0])} does not become ready",
+                why.get("message", "") or f"it is not after {_READY:g} s",
+                f"see: {self._cluster.by_hand('describe', 'node', name_of(waiting[0]))}",
+            )
 
 
 def is_back(pod: Object, since: float) -> bool:

@@ -166,20 +166,16 @@ class Kubernetes:
 
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
         if replace is None:
-            await self.bring([self._stack.image(one, tag) for one, tag in self.releases().items()])
             if await self._to_restore():
                 # Nobody writes before the content is there.
                 await self._apply(httpd=0)
-                await self._ready(PHP_FPM, note)
+                await self._ready([PHP_FPM], note)
                 await self._restore_last()
             await self._apply(httpd=_HTTPD_REPLICAS)
-            async with asyncio.TaskGroup() as group:
-                for service in SERVICES:
-                    group.create_task(self._ready(service, note))
+            await self._ready(SERVICES, note)
         elif replace == HTTPD:
-            await self.bring([self._stack.image(one, tag) for one, tag in self.releases().items()])
             await self._apply(httpd=_HTTPD_REPLICAS)
-            await self._ready(HTTPD, note)
+            await self._ready([HTTPD], note)
         await self._listen()
 
     async def _listen(self) -> None:
@@ -200,8 +196,9 @@ class Kubernetes:
     async def join_registry(self) -> bool:
         return False
 
-    async def bring(self, images: Sequence[str]) -> None:
+    async def bring(self, images: Sequence[str]) -> list[str]:
         """They are pulled from a registry."""
+        return []
 
     async def _apply(self, *, httpd: int) -> None:
         self._write(httpd)
@@ -282,23 +279,26 @@ class Kubernetes:
         await self.restore(owner, snapshot)
         self._restore.unlink()
 
-    async def _ready(self, service: str, note: Note) -> None:
-        """Wait until the pods of a deployment are there, ready, and no others; or tell what keeps them."""
+    async def _ready(self, services: Sequence[str], note: Note) -> None:
+        """Wait until all pods of these deployments are ready, and no others are there; or tell why not."""
         waiting = _Waiting(note)
-        async with aclosing(self._looks(service)) as looks:
+        async with aclosing(self._looks(services)) as looks:
             async for found, there in looks:
-                if rolled_out(found):
+                late = [one for one in services if not rolled_out(found.get(one))]
+                if not late:
                     return
-                await self._wait_on(there, waiting)
+                await self._wait_on([pod for pod in there if pods.service(pod) in late], waiting)
         raise AssertionError("looks do not end")
 
-    async def _looks(self, service: str) -> AsyncGenerator[tuple[Object | None, list[Object]], None]:
-        """A deployment and its pods, at once and whenever something has changed."""
+    async def _looks(
+        self, services: Sequence[str]
+    ) -> AsyncGenerator[tuple[dict[str, Object], list[Object]], None]:
+        """Deployments by name, and their pods, at once and whenever something has changed."""
         changed = asyncio.Event()
-        refused: float | None = None
+        refused: dict[str, float] = {}
+        selector = f"{pods.NAME_LABEL} in ({','.join(services)}),{OURS}"
 
         async def listen() -> None:
-            selector = f"{pods.NAME_LABEL}={service},{OURS}"
             async with aclosing(self._cluster.watch("pods", selector)) as changes:
                 async for _ in changes:
                     changed.set()
@@ -307,16 +307,18 @@ class Kubernetes:
         try:
             while True:
                 changed.clear()
-                found = await self._cluster.get("deployment", service)
-                why = namespace.refusal(found[0]) if found else ""
-                if not why:
-                    refused = None
-                elif refused is None:
-                    refused = time.monotonic()
-                    await self._try_again(service)
-                elif time.monotonic() - refused > _REFUSED:
-                    raise self._refused(service, why)
-                yield (found[0] if found else None), await self._pods(service)
+                # One command for all: each costs a tenth of a second of a core, which pods that start need.
+                there = await self._cluster.get("deployments,pods", "--selector", selector)
+                found = {name_of(one): one for one in there if one["kind"] == "Deployment"}
+                for service, one in found.items():
+                    if not (why := namespace.refusal(one)):
+                        refused.pop(service, None)
+                    elif service not in refused:
+                        refused[service] = time.monotonic()
+                        await self._try_again(service)
+                    elif time.monotonic() - refused[service] > _REFUSED:
+                        raise self._refused(service, why)
+                yield found, [one for one in there if one["kind"] == "Pod" and pods.lives(one)]
                 with suppress(TimeoutError):
                     # Also without a word: a deployment counts its pods a little later than they change.
                     async with asyncio.timeout(0.5 if changed.is_set() else _TICK):
@@ -398,7 +400,7 @@ class Kubernetes:
     ) -> None:
         """Until a pod of the new template is ready."""
         waiting = _Waiting(note)
-        async with aclosing(self._looks(PHP_FPM)) as looks:
+        async with aclosing(self._looks([PHP_FPM])) as looks:
             async for _, there in looks:
                 new = pods.newcomers(there, before)
                 if not new:

@@ -17,13 +17,12 @@ _REVISION = "deployment.kubernetes.io/revision"
 
 def instance(pod: Object, port: int | None = None) -> Instance:
     """`port`: on this machine, where requests to it arrive."""
-    labels = pod["metadata"]["labels"]
     main = pod["spec"]["containers"][0]
     status = _status(pod)
     return Instance(
         id=pod["metadata"]["uid"],
         name=name_of(pod),
-        service=labels.get(NAME_LABEL, ""),
+        service=service(pod),
         image=main["image"],
         digest=digest(status.get("imageID", "")),
         created=moment(pod["metadata"]["creationTimestamp"]),
@@ -33,6 +32,10 @@ def instance(pod: Object, port: int | None = None) -> Instance:
         leaving="deletionTimestamp" in pod["metadata"],
         restarts=status.get("restartCount", 0),
     )
+
+
+def service(pod: Object) -> str:
+    return str(pod["metadata"]["labels"].get(NAME_LABEL, ""))
 
 
 def lives(pod: Object) -> bool:

@@ -46,8 +46,11 @@ class Backend(Protocol):
     async def join_registry(self) -> bool:
         """Have our nodes pull from the stack's own registry, which runs. False where there are none."""
 
-    async def bring(self, images: Sequence[str]) -> None:
-        """Take images that were built on this machine to where they run, as far as they are not there."""
+    async def bring(self, images: Sequence[str]) -> list[str]:
+        """Take images that were built on this machine to where they run; those that were not there.
+
+        It can be called while `provide` is at work, and waits for a place that takes them.
+        """
 
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
         """Start what is not running and wait until all of it is healthy. An instance is never replaced.

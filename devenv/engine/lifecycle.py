@@ -70,6 +70,11 @@ class _Up:
     async def cluster(self, note: Note) -> str | Skipped:
         return "made" if await self.ctx.backend.provide() else Skipped("there already")
 
+    async def load(self, note: Note) -> str | Skipped:
+        images = [self.ctx.stack.image(*one) for one in self.ctx.backend.releases().items()]
+        brought = await self.ctx.backend.bring(images)
+        return ", ".join(brought) if brought else Skipped("there already")
+
     async def httpd(self, note: Note) -> str | Skipped:
         """httpd holds no content: where its port is another one now, it is simply replaced.
 
@@ -119,7 +124,7 @@ async def up(ctx: Context) -> None:
         return None if await ctx.images.ensure_base(ctx.emit) else Skipped("not needed")
 
     cluster = ctx.stack.stack.backend == "kind"
-    place = {"node": work.node, "cluster": work.cluster} if cluster else {}
+    place = {"node": work.node, "cluster": work.cluster, "load": work.load} if cluster else {}
     await graph.run(
         plan.up(cluster=cluster),
         {

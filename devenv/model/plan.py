@@ -47,11 +47,13 @@ def order(steps: Iterable[Step]) -> list[Step]:
 
 def up(*, cluster: bool = False) -> Plan:
     """Images are built side by side while what is left of an earlier run is looked at, and a cluster of our
-    own is made.
+    own is made. Its nodes take images before the cluster is whole.
     """
+    built = ("build httpd", "build php-fpm")
     place = (
         Step("node", "node image", after=("engine",)),
         Step("cluster", "kind cluster", after=("node",)),
+        Step("load", "images on its nodes", after=("node", *built)),
     )
     return Plan(
         "up",
@@ -62,7 +64,7 @@ def up(*, cluster: bool = False) -> Plan:
             Step("base", "base image", after=("engine",)),
             Step("build httpd", "image httpd", after=("base", "settings")),
             Step("build php-fpm", "image php-fpm", after=("base", "settings")),
-            Step("httpd", "httpd on its port", after=("settings", "build httpd", "build php-fpm")),
+            Step("httpd", "httpd on its port", after=("load",) if cluster else built),
             Step("start", "containers", after=("httpd", "cluster") if cluster else ("httpd",)),
         ),
     )

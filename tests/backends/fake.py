@@ -161,8 +161,8 @@ class FakeBackend:
     async def join_registry(self) -> bool:
         return False
 
-    async def bring(self, images: Sequence[str]) -> None:
-        """They are there."""
+    async def bring(self, images: Sequence[str]) -> list[str]:
+        return []
 
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
         self._called(f"start {replace}" if replace else "start")

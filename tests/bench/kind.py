@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import time
@@ -35,12 +36,15 @@ async def cluster_up(bench: Bench) -> None:
     devenv = bench.devenv
     name = devenv.stack.stack.name
     kubeconfig = devenv.folder / "alone.kubeconfig"
+    # What was written before is on the disk: neither waits for what the other has left behind.
+    await asyncio.to_thread(os.sync)
     started = time.monotonic()
     await kind.create(
         f"{name}-alone", assets.k8s_folder() / "kind.yaml", devenv.stack.images.node, kubeconfig, 120
     )
     alone = time.monotonic() - started
     await kind.delete(f"{name}-alone", kubeconfig)
+    await asyncio.to_thread(os.sync)
     ours = await asyncio.to_thread(timed, devenv, "up")
     await asyncio.to_thread(devenv.done, "down")
     again = await asyncio.to_thread(timed, devenv, "up")
