@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -25,6 +26,9 @@ from .record import Record, Role
 from .settings import Settings
 from .shell import shared
 from .wire import Fields, Peer, Refused, Unreachable
+
+_READ = 600
+"""Seconds in which a snapshot must be read that goes to stdout."""
 
 
 def main() -> int:
@@ -167,15 +171,32 @@ def _fingerprint(arguments: argparse.Namespace, settings: Settings) -> Fields:
 
 
 def _snapshot(arguments: argparse.Namespace, settings: Settings) -> Fields | int:
+    if arguments.output == "-":
+        return _stream_snapshot(settings)
     with _content(settings) as current:
         if arguments.output is None:
             return snapshot.save(settings, current)
-        if arguments.output != "-":
-            with Path(arguments.output).open("wb") as file:
-                return snapshot.write(settings, current, file)
-        description = snapshot.write(settings, current, sys.stdout.buffer)
-        print(json.dumps(description), file=sys.stderr)
-        return 0
+        with Path(arguments.output).open("wb") as file:
+            return snapshot.write(settings, current, file)
+
+
+def _stream_snapshot(settings: Settings) -> int:
+    """To stdout. An engine can go on running us when whoever reads it has gone away: that must neither keep
+    a hand-over waiting nor last.
+    """
+    signal.signal(signal.SIGALRM, _nobody_reads)
+    with snapshot.Taken(settings) as taken:
+        with _content(settings) as current:
+            description = taken.of(current)
+        signal.alarm(_READ)
+        taken.pack(sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    print(json.dumps(description), file=sys.stderr)
+    return 0
+
+
+def _nobody_reads(*_: object) -> None:
+    raise Problem("nobody reads the snapshot", f"not all of it after {_READ} s", "read it to its end")
 
 
 @contextlib.contextmanager

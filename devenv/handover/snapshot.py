@@ -40,12 +40,34 @@ PassedOver = Callable[[Path, Problem], None]
 
 
 def write(settings: Settings, record: Record, into: IO[bytes], still: bool = False) -> Description:
-    """Write a snapshot of the current content to `into`. Takes room for a copy beside the database.
+    """Write a snapshot of the current content to `into`, a file: whoever freezes the content waits for it."""
+    with Taken(settings) as taken:
+        description = taken.of(record, still)
+        taken.pack(into)
+    return description
 
-    `still`: nobody writes any more, so also a database that SQLite cannot open can be copied.
-    """
-    with tempfile.TemporaryDirectory(dir=settings.state) as name:
-        scratch = Path(name)
+
+class Taken:
+    """A snapshot while it is made, in a folder beside the database, which takes room for a copy."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = tempfile.TemporaryDirectory(dir=settings.state)
+        self._parts: list[str] = []
+
+    def __enter__(self) -> Taken:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def of(self, record: Record, still: bool = False) -> Description:
+        """Copy the current content, which must not be moved meanwhile.
+
+        `still`: nobody writes any more, so also a database that SQLite cannot open can be copied.
+        """
+        settings = self._settings
+        scratch = Path(self._folder.name)
         copy = scratch / "database.sqlite"
         database.need_space(scratch, settings.database.stat().st_size)
         parts = ["snapshot.json", "database.sqlite", "travel.tar"]
@@ -79,10 +101,14 @@ def write(settings: Settings, record: Record, into: IO[bytes], still: bool = Fal
             "fingerprint": content,
         }
         (scratch / "snapshot.json").write_text(json.dumps(description))
+        self._parts = parts
+        return description
+
+    def pack(self, into: IO[bytes]) -> None:
+        """Write what was copied. The content itself is not needed any more."""
         with tarfile.open(fileobj=into, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-            for part in parts:
-                tar.add(scratch / part, arcname=part)
-    return description
+            for part in self._parts:
+                tar.add(Path(self._folder.name) / part, arcname=part)
 
 
 def _side_files(path: Path, into: Path) -> list[str]:

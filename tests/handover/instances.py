@@ -167,10 +167,12 @@ class Instance:
 
     def gate(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         """`gate` from a shell in the instance."""
-        command = ["nsenter", "-m", "-p", "-t", str(self._gate_pid), sys.executable, "-m", "devenv.handover"]
-        return subprocess.run(
-            [*command, *arguments], env=self.env, capture_output=True, timeout=60, **options
-        )
+        argv = self.gate_argv(*arguments)
+        return subprocess.run(argv, env=self.env, capture_output=True, timeout=60, **options)
+
+    def gate_argv(self, *arguments: str) -> list[str]:
+        enter = ["nsenter", "-m", "-p", "-t", str(self._gate_pid)]
+        return [*enter, sys.executable, "-m", "devenv.handover", *arguments]
 
     def php(self, code: str) -> subprocess.Popen[bytes]:
         """A PHP program from a shell in the instance."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import sqlite3
@@ -660,6 +662,25 @@ def test_a_snapshot_can_be_saved_and_restored_in_place(stack: Stack, first: Inst
     assert refused.returncode == 1
     assert json.loads(refused.stderr)["error"] == "a snapshot cannot be used"
     assert get(stack, "/notes")[1] == "note saved\n"
+
+
+def test_a_snapshot_that_nobody_reads_to_its_end_keeps_no_hand_over_waiting(
+    stack: Stack, first: Instance
+) -> None:
+    """As where a terminal goes away: the engine lets the program run on, and takes nothing from it."""
+    get(stack, "/slow?seconds=0&nonce=saved")
+    reading, writing = os.pipe()
+    # The least there is: not all of a snapshot goes into it.
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    blocked = subprocess.Popen(first.gate_argv("snapshot", "-o", "-"), env=first.env, stdout=writing)
+    os.close(writing)
+    try:
+        assert select.select([reading], [], [], 20)[0]
+        stack.start("v2").wait_owner()
+        assert blocked.poll() is None
+    finally:
+        os.close(reading)
+        blocked.wait(20)
 
 
 def test_the_hook_ends_when_the_instance_owns_the_database_and_tells_why_it_does_not(
