@@ -5,6 +5,7 @@ DevenvError                 1  it failed
 ├── UsageError              2  the command line or devenv.toml is wrong
 │   └── ConfigError
 ├── NotVerified             3  the content is not proven to be what it was
+├── OtherContent            1  a registry has something else under that name
 └── NotFit                  4  this machine cannot run the stack as it is; doctor has the mend
     └── WrongPlatform       4  an image is for another architecture than where it is to run
 """
@@ -64,5 +65,15 @@ class NotFit(DevenvError):
     default_exit_code = 4
 
 
-class WrongPlatform(NotFit):
+class OtherContent(DevenvError):
     pass
+
+
+class WrongPlatform(NotFit):
+    """`missing`: the platforms that an image is needed for; empty where that is the engine's own."""
+
+    def __init__(
+        self, what: str, why: str, next_step: str, log_tail: str = "", *, missing: Sequence[str] = ()
+    ) -> None:
+        super().__init__(what, why, next_step, log_tail)
+        self.missing = tuple(missing)

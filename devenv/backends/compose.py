@@ -176,12 +176,12 @@ class Compose:
     async def join_registry(self) -> bool:
         return False
 
-    async def bring(self, images: Sequence[str]) -> list[str]:
-        await docker.must_run(images)
+    async def bring(self, releases: Mapping[str, str]) -> list[str]:
+        await docker.must_run([self._stack.image(*one) for one in releases.items()])
         return []
 
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
-        await self.bring([self._stack.image(one, tag) for one, tag in self.releases().items()])
+        await self.bring(self.releases())
         one = ["--no-deps", replace] if replace else ["--no-recreate"]
         await self._up(["--wait", *one])
 
@@ -322,7 +322,8 @@ class Compose:
             named = instance.id in error.log_tail
             if named or not instance.running or instance.health == "unhealthy":
                 tail = await self.log_tail(instance)
-                return did_not_come_up(instance.name, instance.image, error.why, "see its log below", tail)
+                name, image, tag = instance.name, instance.image, instance.tag
+                return did_not_come_up(name, image, tag, error.why, "see its log below", tail)
         return error
 
     async def _port_taken(self, error: CommandFailed) -> DevenvError:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -244,7 +244,8 @@ class Kind(Kubernetes):
             for (service, digest), known in zip(here.items(), held, strict=True)
         }
 
-    async def bring(self, images: Sequence[str]) -> list[str]:
+    async def bring(self, releases: Mapping[str, str]) -> list[str]:
+        images = [self._stack.image(*one) for one in releases.items()]
         await docker.must_run(images, self._main)
         await self._until_its_nodes_take_images()
         try:

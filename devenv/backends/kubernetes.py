@@ -15,7 +15,7 @@ from typing import Any
 
 from devenv import portforward
 from devenv.backends import gates, namespace, pods, settings
-from devenv.backends.manifests import NAMESPACE, OURS, SECRET, kustomization, rolled_out, rollout, undone
+from devenv.backends.manifests import OURS, SECRET, kustomization, rolled_out, rollout, undone
 from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, By
 from devenv.errors import CommandFailed, DevenvError
 from devenv.logs import sources
@@ -150,8 +150,17 @@ class Kubernetes:
                     }
         return {}
 
-    def _write(self, httpd: int) -> None:
+    async def image(self, service: str, release: str) -> str:
+        """What a new pod of it runs."""
+        return self._stack.image(service, release)
+
+    async def applied(self, service: str, release: str) -> str:
+        """What its Deployment is to name. An instance is never replaced by that."""
+        return await self.image(service, release)
+
+    async def _write(self, httpd: int) -> None:
         """The kustomization that `kubectl apply -k` reads: the overlay, with this stack's values."""
+        images = {one: await self.applied(one, release) for one, release in self.releases().items()}
         values = settings.read(self._settings)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for variable, name in settings.SECRETS.items():
@@ -159,7 +168,7 @@ class Kubernetes:
             path.touch(0o600)
             path.write_text(values[variable])
         overlay = os.path.relpath(self._overlay.resolve(), self._folder.resolve())
-        made = kustomization(self._stack, self.releases(), overlay, httpd)
+        made = kustomization(self._stack, images, overlay, httpd=httpd, namespace=self._cluster.namespace)
         (self._folder / "kustomization.yaml").write_text(json.dumps(made, indent=2) + "\n")
 
     # From nothing to a stack that serves
@@ -181,7 +190,8 @@ class Kubernetes:
     async def _listen(self) -> None:
         """On the stack's port of this machine, from now on, also when devenv has ended."""
         at = self._cluster
-        target = portforward.Target(at.kubeconfig, at.context, at.namespace, kubectl=(at.program,))
+        kubectl = (at.program, *at.pin)
+        target = portforward.Target(at.kubeconfig, at.context, at.namespace, kubectl=kubectl)
         try:
             await portforward.start(self._forward, self._stack.stack.port, target)
         except OSError as error:
@@ -196,42 +206,52 @@ class Kubernetes:
     async def join_registry(self) -> bool:
         return False
 
-    async def bring(self, images: Sequence[str]) -> list[str]:
-        """They are pulled from a registry."""
-        return []
+    async def bring(self, releases: Mapping[str, str]) -> list[str]:
+        raise NotImplementedError
 
     async def _apply(self, *, httpd: int) -> None:
-        self._write(httpd)
+        await self._write(httpd)
         await self._must_have_room()
         argv = ["apply", "--server-side", "--force-conflicts", _MANAGER, "--kustomize", str(self._folder)]
         await self._cluster.call(*argv, timeout=120)
 
     async def _must_have_room(self) -> None:
         """Of all that is to be applied, what is there already must be ours, in a namespace that stays."""
-        deadline = time.monotonic() + _TERMINATES
-        while True:
-            there = await self._cluster.get("--kustomize", str(self._folder))
-            going = namespace.terminating(there)
-            if going is None:
-                break
-            if time.monotonic() > deadline:
-                raise await self._stuck(going)
-            await asyncio.sleep(0.5)
+        there = await self.staying("--kustomize", str(self._folder))
         if others := namespace.foreign(there):
             names = ", ".join(map(namespace.called, others))
             raise DevenvError(
-                f"the namespace {NAMESPACE} has objects that are not devenv's: {names}",
+                f"the namespace {self._cluster.namespace} has objects that are not devenv's: {names}",
                 f"they are called as devenv's own would be, and have no label {OURS}",
                 "nothing was changed. Rename them or delete them, if nobody needs them; to see one:"
                 f" {self._cluster.by_hand('describe', others[0]['kind'].lower(), name_of(others[0]))}",
             )
+        if stacks := namespace.of_others(there, self._stack.stack.name):
+            raise DevenvError(
+                f"the namespace {self._cluster.namespace} has another stack: {', '.join(stacks)}",
+                "two stacks in one namespace would be one",
+                "nothing was changed. Give this one another [cluster] namespace, or end the other one there",
+            )
+
+    async def staying(self, *arguments: str) -> list[Object]:
+        """What `kubectl get` finds, once the namespace is not among it that is about to go."""
+        deadline = time.monotonic() + _TERMINATES
+        while True:
+            there = await self._cluster.get(*arguments)
+            going = namespace.terminating(there)
+            if going is None:
+                return there
+            if time.monotonic() > deadline:
+                raise await self._stuck(going)
+            await asyncio.sleep(0.5)
 
     async def _stuck(self, going: Object) -> DevenvError:
         words, kinds = namespace.kept_by(going)
         left = [one for kind in kinds for one in await self._cluster.get(kind)]
         held = namespace.finalizers(left)
         if not held:
-            next_step = f"wait until it is gone, see: {self._cluster.by_hand('get', 'namespace', NAMESPACE)}"
+            look = self._cluster.by_hand("get", "namespace", self._cluster.namespace)
+            next_step = f"wait until it is gone, see: {look}"
         else:
             kind = f"{left[0]['kind'].lower()}/NAME"
             patch = ("patch", kind, "--type=merge", "--patch", '{"metadata":{"finalizers":null}}')
@@ -240,7 +260,7 @@ class Kubernetes:
                 f" {self._cluster.by_hand(*patch)}; then devenv up"
             )
         return DevenvError(
-            f"the namespace {NAMESPACE} is being deleted, and does not go",
+            f"the namespace {self._cluster.namespace} is being deleted, and does not go",
             f"held by {', '.join(held)}" if held else words or "Kubernetes does not say why",
             next_step,
         )
@@ -376,7 +396,8 @@ class Kubernetes:
             if failed := await self._failed(one):
                 return DevenvError(f"{one.name}: {failed['error']}", failed["why"], failed["next"], tail)
             why = ": ".join(filter(None, (cause.reason, cause.message)))
-            return did_not_come_up(one.name, one.image, why, f"see: {self.by_hand('look', one)}", tail)
+            look = f"see: {self.by_hand('look', one)}"
+            return did_not_come_up(one.name, one.image, one.tag, why, look, tail)
         return DevenvError(f"{cause.pod} did not come up", cause.reason, "it is gone; try again")
 
     # A release beside another
@@ -384,7 +405,7 @@ class Kubernetes:
     async def start_beside(
         self, release: str, seen: Callable[[Instance], None], note: Note = unnoted
     ) -> None:
-        image = self._stack.image(PHP_FPM, release)
+        image = await self.image(PHP_FPM, release)
         there = await self._pods(PHP_FPM)
         try:
             await self._patch(rollout(_HOLD, image, time.time()))

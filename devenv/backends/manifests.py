@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from devenv.backends import namespace, pods, settings
+from devenv.backends import pods, settings
+from devenv.backends.namespace import DEVENV, PART_OF, STACK
 from devenv.backends.protocol import HTTPD, PHP_FPM
 from devenv.model.stack import Stack
 from devenv.tools.kubectl import Object
 
 NAMESPACE = "testing"
-OURS = f"{namespace.PART_OF}={namespace.DEVENV}"
+"""That of the manifests of k8s/."""
+OURS = f"{PART_OF}={DEVENV}"
 SECRET = "php-fpm"  # noqa: S105 - the name of one
 _BEGAN = "devenv.io/began"
 """Annotation of a pod: when its upgrade began. An upgrade to the image that runs is a rollout too."""
@@ -53,8 +55,10 @@ def undone(replicas: Object) -> list[dict[str, Any]]:
     return [{"op": "add", "path": f"/spec/{name}", "value": value} for name, value in values.items()]
 
 
-def kustomization(stack: Stack, releases: Mapping[str, str], overlay: str, httpd: int) -> dict[str, Any]:
-    """What devenv.toml and the settings have to say to the manifests."""
+def kustomization(
+    stack: Stack, images: Mapping[str, str], overlay: str, *, httpd: int, namespace: str
+) -> dict[str, Any]:
+    """What devenv.toml and the settings have to say to the manifests. `images`: of each service."""
     app, root = stack.app, Path("/app")
     data = str((root / app.database).parent)
     values = {
@@ -67,10 +71,8 @@ def kustomization(stack: Stack, releases: Mapping[str, str], overlay: str, httpd
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [overlay],
-        "images": [
-            {"name": one, "newName": stack.image(one, "").rstrip(":"), "newTag": release}
-            for one, release in releases.items()
-        ],
+        "namespace": namespace,
+        "labels": [{"pairs": {STACK: stack.stack.name}}],
         "replicas": [{"name": HTTPD, "count": httpd}],
         "secretGenerator": [
             {
@@ -81,10 +83,14 @@ def kustomization(stack: Stack, releases: Mapping[str, str], overlay: str, httpd
             }
         ],
         "patches": [
-            _patch(HTTPD, {"env": _env({"DOCUMENT_ROOT": values["GATE_DOCUMENT_ROOT"]})}),
+            _patch(
+                HTTPD,
+                {"image": images[HTTPD], "env": _env({"DOCUMENT_ROOT": values["GATE_DOCUMENT_ROOT"]})},
+            ),
             _patch(
                 PHP_FPM,
                 {
+                    "image": images[PHP_FPM],
                     "env": _env(values),
                     "resources": {
                         "requests": {"cpu": stack.pod.cpu, "memory": stack.pod.memory},

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from devenv.tools.kubectl import Object, condition, name_of
 
 PART_OF, DEVENV = "app.kubernetes.io/part-of", "devenv"
+STACK = "app.kubernetes.io/instance"
+"""Label with the name of the stack that an object is of."""
 _KIND = re.compile(r"([a-z0-9-][a-z0-9.-]*?)\.? has \d+ resource")
 _QUOTA = re.compile(r"exceeded quota: .*", re.DOTALL)
 _REMAINING = ("NamespaceFinalizersRemaining", "NamespaceContentRemaining")
@@ -24,6 +26,12 @@ def foreign(things: Sequence[Object]) -> list[Object]:
         for one in things
         if one["kind"] != "Namespace" and one["metadata"].get("labels", {}).get(PART_OF) != DEVENV
     ]
+
+
+def of_others(things: Sequence[Object], stack: str) -> list[str]:
+    """The names of other stacks that some of them are of."""
+    names = (one["metadata"].get("labels", {}).get(STACK, stack) for one in things)
+    return sorted({name for name in names if name != stack})
 
 
 def terminating(things: Sequence[Object]) -> Object | None:

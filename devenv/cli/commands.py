@@ -48,18 +48,25 @@ def _loss(name: str, yes: bool) -> str:
     return "" if yes else f"{name} removes for good: {action(name).destroys}"
 
 
-def up(*, no_tui: Annotated[bool, Flag] = False, common: Common = DEFAULT) -> int:
+def up(
+    *,
+    no_tui: Annotated[bool, Flag] = False,
+    build_missing: Annotated[bool, Flag] = False,
+    common: Common = DEFAULT,
+) -> int:
     """
     Parameters
     ----------
     no_tui
         Print lines even on a terminal.
+    build_missing
+        Build images also for the platforms of an existing cluster's nodes.
     """
-    if not no_tui and not common.json and on_a_terminal():
+    if not no_tui and not build_missing and not common.json and on_a_terminal():
         from devenv.cli.screen import show
 
         return show(common)
-    return _run("up", common, url=True)
+    return _run("up", common, url=True, build_missing=build_missing)
 
 
 def down(*, cluster: Annotated[bool, Flag] = False, common: Common = DEFAULT) -> int:

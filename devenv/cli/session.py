@@ -33,6 +33,8 @@ class Common:
     """Use this devenv.toml instead of the nearest one."""
     backend: BackendName | None = None
     """Where the stack runs; remembered for this stack until another one is named."""
+    context: str | None = None
+    """Of the kubeconfig, for a cluster that is there already; remembered as well."""
     verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), negative="")] = False
     """Show also the commands that only read."""
 
@@ -43,23 +45,34 @@ def load_stack(common: Common) -> tuple[Stack, Path | None]:
         raise UsageError(f"there is no file {common.config}", "--config names it", "give another path")
     path = common.config or config.find(Path.cwd())
     stack = config.load(path)
-    return stack.on(_backend(common, stack)), path
+    if common.context and common.backend not in (None, "cluster"):
+        raise UsageError(
+            f"{common.backend} takes no context",
+            "one leads to a cluster that is there already",
+            f"devenv ... --backend cluster --context {common.context}",
+        )
+    # Who names a context wants its cluster.
+    backend = _remembered(stack, "backend", "cluster" if common.context else common.backend)
+    context = _remembered(stack, "context", common.context)
+    return stack.on(
+        cast(BackendName, backend) if backend in get_args(BackendName) else stack.stack.backend, context
+    ), path
 
 
-def _backend(common: Common, stack: Stack) -> BackendName:
-    """The one that is named; DEVENV_BACKEND, for one command; the one that was named last; devenv.toml's."""
-    memory = state_folder(stack) / "backend"
-    if common.backend is None:
-        said = os.environ.get("DEVENV_BACKEND", "")
+def _remembered(stack: Stack, name: str, named: str | None) -> str:
+    """What is named; DEVENV_NAME, for one command; what was named last; empty where nothing was."""
+    memory = state_folder(stack) / name
+    if named is None:
+        said = os.environ.get(f"DEVENV_{name.upper()}", "")
         with suppress(OSError):
             said = said or memory.read_text().strip()
-        return cast(BackendName, said) if said in get_args(BackendName) else stack.stack.backend
+        return said
     try:
         memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        memory.write_text(f"{common.backend}\n")
+        memory.write_text(f"{named}\n")
     except OSError as error:
         raise unusable(memory.parent, error) from error
-    return common.backend
+    return named
 
 
 def state_folder(stack: Stack) -> Path:

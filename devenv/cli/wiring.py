@@ -17,8 +17,14 @@ def context(session: Session) -> Context:
     stack = session.stack
     store = Store(state_folder(stack))
     images = BuiltImages(stack, session.root, assets.docker_context(), store.folder / "builds")
-    backend = _kind(stack, store) if stack.stack.backend == "kind" else _compose(stack, store)
     registry = OwnRegistry(stack, assets.docker_context())
+    match stack.stack.backend:
+        case "compose":
+            backend = _compose(stack, store)
+        case "kind":
+            backend = _kind(stack, store)
+        case "cluster":
+            backend = _existing(stack, store, images, registry)
     return Context(stack, backend, images, registry, store, session.emit)
 
 
@@ -27,7 +33,22 @@ def _kind(stack: Stack, store: Store) -> Backend:
     from devenv.backends.kind import Kind
 
     k8s = assets.k8s_folder()
-    return Kind(stack, k8s / "overlays" / "kind", store.kind, config=k8s / "kind.yaml")
+    return Kind(stack, k8s / "overlays" / "kind", store.cluster(stack.place), config=k8s / "kind.yaml")
+
+
+def _existing(stack: Stack, store: Store, images: BuiltImages, registry: OwnRegistry) -> Backend:
+    from devenv import assets
+    from devenv.backends.existing import ExistingCluster
+
+    k8s = assets.k8s_folder()
+    return ExistingCluster(
+        stack,
+        k8s / "overlays" / "cluster",
+        store.cluster(stack.place),
+        images=images,
+        destination=registry.destination,
+        role=k8s / "rbac" / "role.json",
+    )
 
 
 def _compose(stack: Stack, store: Store) -> Backend:

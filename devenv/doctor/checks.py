@@ -18,9 +18,10 @@ from devenv.doctor import host as hosts
 from devenv.doctor.emulation import kernel_has
 from devenv.doctor.host import Host
 from devenv.errors import DevenvError
+from devenv.model import contexts
 from devenv.model import platform as platforms
 from devenv.model.stack import ImagesSection, Stack
-from devenv.tools import docker, ports, process, programs
+from devenv.tools import docker, kubeconfig, ports, process, programs
 from devenv.tools.programs import GO, KIND, KUBECTL, Found, Program, dotted, older
 
 Status = Literal["ok", "warn", "fail"]
@@ -74,20 +75,20 @@ class Engine:
 
 
 async def examine(stack: Stack, cluster: Path) -> list[Check]:
-    """All checks, in an order that stays the same. `cluster` is the folder of a kind cluster, if any."""
+    """All checks, in an order that stays the same. `cluster` is the folder of the stack's cluster, if any."""
     host = hosts.look()
 
     async def on_engine() -> tuple[Check, ...]:
         seen = await ask_engine()
-        emulated, base, port, *kind = await asyncio.gather(
+        emulated, base, port, *place = await asyncio.gather(
             _emulation(stack, seen, host),
             _base_image(stack, seen, host),
             _port(stack, seen, cluster),
-            *_of_kind(stack, seen, host),
+            *_of_cluster(stack, seen, host),
         )
         plugins = (plugin(name, seen, host) for name in ("compose", "buildx"))
         disk = await asyncio.to_thread(_disk, seen, host)
-        return (engine(seen, host), *plugins, *emulated, base, *kind, port, disk)
+        return (engine(seen, host), *plugins, *emulated, base, *place, port, disk)
 
     seen, name = await asyncio.gather(on_engine(), asyncio.to_thread(_other_program))
     return [*seen, name]
@@ -290,9 +291,9 @@ async def _where(image: str, seen: Engine, makes: bool) -> Where:
     return "registry"
 
 
-def _of_kind(stack: Stack, seen: Engine, host: Host) -> list[Coroutine[Any, Any, Check]]:
-    """What only a kind cluster needs."""
-    if stack.stack.backend != "kind":
+def _of_cluster(stack: Stack, seen: Engine, host: Host) -> list[Coroutine[Any, Any, Check]]:
+    """What only a cluster needs."""
+    if stack.stack.backend == "compose":
         return []
 
     async def go() -> Found | None:
@@ -307,7 +308,27 @@ def _of_kind(stack: Stack, seen: Engine, host: Host) -> list[Coroutine[Any, Any,
         makes = name == ImagesSection().node and found is not None and found.fits
         return node_image(name, await _where(name, seen, makes), found, host)
 
+    if stack.stack.backend == "cluster":
+        return [one(KUBECTL), _leads(stack)]
     return [one(KIND), one(KUBECTL), image()]
+
+
+async def _leads(stack: Stack) -> Check:
+    """Of an existing cluster. Whether it is the same as before, and what one may do there, `up` finds out."""
+    name = stack.cluster.context
+    try:
+        names = await kubeconfig.contexts()
+        if name not in names:
+            choice = f"one of {', '.join(names)}" if names else "a cluster of yours first"
+            reason = f"your kubeconfig has no context {name}" if name else "no context is named"
+            return Check("context", "fail", reason, f"devenv up --backend cluster --context NAME: {choice}")
+        found = await kubeconfig.endpoint(name)
+    except DevenvError as error:
+        return Check("context", "fail", f"{error.what}: {error.why}", error.next_step)
+    if why := contexts.refusal(name, found.server, stack.cluster.allow):
+        mend = f'if that is meant, allow it in devenv.toml: [cluster] allow = ["{name}"]'
+        return Check("context", "fail", f"{name} is not allowed: {why}", mend)
+    return Check("context", "ok", f"{name} leads to {found.server}")
 
 
 async def _port(stack: Stack, seen: Engine, cluster: Path) -> Check:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from devenv.backends.protocol import SERVICES
 from devenv.engine import graph
 from devenv.engine.context import Context
 from devenv.engine.graph import Skipped, Work
+from devenv.errors import OtherContent, WrongPlatform
 from devenv.model import plan
-from devenv.model.events import Emit, Note
+from devenv.model.events import Emit, Note, Notice
 
 
 async def build(ctx: Context, release: str | None = None, platforms: tuple[str, ...] = ()) -> None:
@@ -45,6 +46,31 @@ def work(ctx: Context, release: str, platforms: Sequence[str]) -> dict[str, Work
         for service in SERVICES:
             found[plan.on(f"build {service}", platform)] = image(service, platform)
     return found
+
+
+async def bring(ctx: Context, releases: Mapping[str, str], *, build_missing: bool) -> list[str]:
+    """Have each service's release where it runs; those that were not there.
+
+    With `build_missing`, what is for another platform than needed there is built for that one.
+    """
+    try:
+        return await _bring(ctx, releases)
+    except WrongPlatform as error:
+        if not build_missing:
+            raise
+        for platform in await beside_own(ctx, error.missing):
+            await ctx.images.ensure_base(ctx.emit, platform)
+            for service, release in releases.items():
+                await ctx.images.build(service, release, ctx.emit, platform)
+        return await _bring(ctx, releases)
+
+
+async def _bring(ctx: Context, releases: Mapping[str, str]) -> list[str]:
+    try:
+        return await ctx.backend.bring(releases)
+    except OtherContent as error:
+        ctx.emit(Notice(f"{error.what}, and that is what runs; {error.next_step}", "warning"))
+        return []
 
 
 async def beside_own(ctx: Context, platforms: tuple[str, ...]) -> tuple[str, ...]:

@@ -54,7 +54,10 @@ class Registry(Protocol):
     def repository(self) -> str:
         """Where it has the images of the stack."""
 
-    def runs(self) -> Awaitable[bool]: ...
+    def destination(self, named: str = "") -> Awaitable[str]:
+        """Where images are pushed to: HOST/REPOSITORY that is named, else that of devenv.toml, else that of
+        this registry. Raises a UsageError where there is none.
+        """
 
     def ensure_image(self, emit: Emit) -> Awaitable[bool]:
         """True if it had to be fetched or made."""

@@ -31,7 +31,7 @@ async def doctor(
     log = ctx.store.folder.parent / "dockerd.log"
     stack = ctx.stack.building_for(platforms) if platforms else ctx.stack
     while True:
-        found = await room.examine(stack, ctx.store.kind)
+        found = await room.examine(stack, ctx.store.cluster(stack.place))
         mends = await room.prescribe(found, log)
         steps = [{"name": mend.name, "title": mend.title, "does": mend.does} for mend in mends]
         ctx.emit(Answer("doctor", {"checks": [asdict(one) for one in found], "mends": steps}))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
-from devenv.engine import graph
+from devenv.engine import building, graph
 from devenv.engine.context import Context
 from devenv.engine.graph import Skipped
 from devenv.engine.settle import forget, look, recognise, settle
@@ -23,6 +23,7 @@ class _Up:
     there: list[Instance] = field(default_factory=list)
     before: Instance | None = None
     settled: bool = True
+    build_missing: bool = False
     outdated: set[str] = field(default_factory=set)
     """Services that run another image than their release names now."""
 
@@ -71,8 +72,8 @@ class _Up:
         return "made" if await self.ctx.backend.provide() else Skipped("there already")
 
     async def load(self, note: Note) -> str | Skipped:
-        images = [self.ctx.stack.image(*one) for one in self.ctx.backend.releases().items()]
-        brought = await self.ctx.backend.bring(images)
+        releases = self.ctx.backend.releases()
+        brought = await building.bring(self.ctx, releases, build_missing=self.build_missing)
         return ", ".join(brought) if brought else Skipped("there already")
 
     async def httpd(self, note: Note) -> str | Skipped:
@@ -116,19 +117,23 @@ class _Up:
             self.ctx.emit(Notice(f"{words}; {next_step}", "warning"))
 
 
-async def up(ctx: Context) -> None:
-    """Everything built, running, healthy; what is there already stays as it is."""
-    work = _Up(ctx)
+async def up(ctx: Context, *, build_missing: bool = False) -> None:
+    """Everything built, running, healthy; what is there already stays as it is.
+
+    With `build_missing`, images are also built for the platforms of an existing cluster's nodes.
+    """
+    work = _Up(ctx, build_missing=build_missing)
 
     async def base(note: Note) -> Skipped | None:
         return None if await ctx.images.ensure_base(ctx.emit) else Skipped("not needed")
 
-    cluster = ctx.stack.stack.backend == "kind"
-    place = {"node": work.node, "cluster": work.cluster, "load": work.load} if cluster else {}
+    place = {"node": work.node, "cluster": work.cluster, "load": work.load}
+    planned = plan.up(ctx.stack.stack.backend)
+    steps = {step.name for step in planned.steps}
     await graph.run(
-        plan.up(cluster=cluster),
+        planned,
         {
-            **place,
+            **{name: one for name, one in place.items() if name in steps},
             "engine": work.engine,
             "settings": work.settings,
             "base": base,

@@ -8,7 +8,6 @@ from devenv.backends.protocol import SERVICES
 from devenv.engine import building, graph
 from devenv.engine.context import Context
 from devenv.engine.graph import Skipped, Work
-from devenv.errors import UsageError
 from devenv.model import plan
 from devenv.model.events import Answer, Note
 from devenv.model.registry import Pushed, reference
@@ -28,15 +27,7 @@ async def push(
     release = release or ctx.stack.stack.release
     wanted = await building.beside_own(ctx, platforms or ctx.stack.build.platforms)
     section = ctx.stack.registry
-    into = (repository or section.push).rstrip("/")
-    if not into and await ctx.registry.runs():
-        into = ctx.registry.repository
-    if not into:
-        raise UsageError(
-            "there is no registry to push to",
-            "none is named, and the stack has none of its own that runs",
-            "name one: devenv push --registry HOST/REPOSITORY; or start one: devenv registry up",
-        )
+    into = await ctx.registry.destination(repository)
     pushed: dict[str, Pushed] = {}
 
     def send(service: str) -> Work:

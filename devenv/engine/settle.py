@@ -64,7 +64,7 @@ def recognise(ctx: Context, owner: Instance) -> None:
     gate = owner.gate
     if gate is None or not gate.lineage:
         return
-    known = ctx.store.lineage(ctx.stack.stack.backend)
+    known = ctx.store.lineage(ctx.stack.place)
     if known and gate.lineage != known and not gate.restored:
         ctx.emit(
             Notice(
@@ -73,12 +73,12 @@ def recognise(ctx: Context, owner: Instance) -> None:
                 "warning",
             )
         )
-    ctx.store.keep_lineage(ctx.stack.stack.backend, gate.lineage)
+    ctx.store.keep_lineage(ctx.stack.place, gate.lineage)
 
 
 def forget(ctx: Context) -> None:
     """The database that is there is about to be another one, and a person knows."""
-    ctx.store.keep_lineage(ctx.stack.stack.backend, "")
+    ctx.store.keep_lineage(ctx.stack.place, "")
 
 
 def newest_snapshot(ctx: Context) -> str:

@@ -43,10 +43,9 @@ class Store:
         self._receipts = folder / "receipts"
         self._snapshots = folder / "snapshots"
 
-    @property
-    def kind(self) -> Path:
-        """What is known of the stack's kind cluster: its kubeconfig, its settings, its port."""
-        return self.folder / "kind"
+    def cluster(self, place: str) -> Path:
+        """What is known of a cluster that the stack is on: how to reach it, its settings, its port."""
+        return self.folder / place
 
     @contextmanager
     def locked(self, action: str) -> Iterator[None]:
@@ -119,20 +118,20 @@ class Store:
                 return receipt.old.release
         return None
 
-    def lineage(self, backend: str) -> str:
+    def lineage(self, place: str) -> str:
         """Of the database that was there at the last look; empty where none is known."""
         try:
-            return (self.folder / f"lineage-{backend}").read_text().strip()
+            return (self.folder / f"lineage-{place}").read_text().strip()
         except (OSError, ValueError):
             return ""
 
-    def keep_lineage(self, backend: str, lineage: str) -> None:
+    def keep_lineage(self, place: str, lineage: str) -> None:
         """From now on this is the one that is known, or none with an empty one."""
         # It only serves to warn: a full disk must not stop the `down` that frees it.
         with suppress(OSError):
-            if lineage != self.lineage(backend):
+            if lineage != self.lineage(place):
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                (self.folder / f"lineage-{backend}").write_text(f"{lineage}\n")
+                (self.folder / f"lineage-{place}").write_text(f"{lineage}\n")
 
     def new_snapshot(self, reason: str, release: str) -> Path:
         """Where a snapshot goes that is about to be taken."""

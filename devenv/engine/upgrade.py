@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from devenv.backends.protocol import PHP_FPM
-from devenv.engine import finish, graph
+from devenv.engine import building, finish, graph
 from devenv.engine.context import Context, despite_cancel
 from devenv.engine.graph import Skipped
 from devenv.engine.probing import Probing
 from devenv.engine.settle import answering, forget, newest_snapshot, owner_of, save_fork, settle
-from devenv.errors import DevenvError, UsageError, WrongPlatform
+from devenv.errors import DevenvError, UsageError
 from devenv.model import plan
 from devenv.model.events import Note, Notice, PhaseReached
 from devenv.model.instance import Instance
@@ -65,30 +65,23 @@ class _Course:
     async def image(self, note: Note) -> str | Skipped:
         """A release that has been built stays what it is: a rollback brings back what ran."""
         told = await self._built()
-        images = [self.ctx.stack.image(PHP_FPM, self.release)]
-        try:
-            await self.ctx.backend.bring(images)
-        except WrongPlatform:
-            if not self.build_missing:
-                raise
-            await self._build()
-            await self.ctx.backend.bring(images)
-            return "built for where it runs"
-        return told
+        releases = {PHP_FPM: self.release}
+        brought = await building.bring(self.ctx, releases, build_missing=self.build_missing)
+        return f"{', '.join(brought)} brought" if brought else told
 
     async def _built(self) -> str | Skipped:
-        if PHP_FPM not in await self.ctx.backend.images(self.release):
-            await self._build()
-            return "built"
-        if not (await self.ctx.images.made(PHP_FPM, self.release)).current:
+        made, there = await asyncio.gather(
+            self.ctx.images.made(PHP_FPM, self.release), self.ctx.backend.images(self.release)
+        )
+        if not made.digest and PHP_FPM not in there:
+            await self.ctx.images.ensure_base(self.ctx.emit)
+            built = await self.ctx.images.build(PHP_FPM, self.release, self.ctx.emit)
+            return "built" if built else Skipped("there already")
+        if made.digest and not made.current:
             words = f"{self.ctx.stack.image(PHP_FPM, self.release)} is not what the working tree holds now"
             next_step = f"to build it anew: devenv build --release {self.release}"
             self.ctx.emit(Notice(f"{words}; {next_step}"))
         return Skipped("there already")
-
-    async def _build(self) -> None:
-        await self.ctx.images.ensure_base(self.ctx.emit)
-        await self.ctx.images.build(PHP_FPM, self.release, self.ctx.emit)
 
     async def save(self, note: Note) -> str:
         old = _there(self.old)
@@ -137,6 +130,7 @@ class _Course:
             raise did_not_come_up(
                 new.name,
                 new.image,
+                new.tag,
                 "its program has ended, or says nothing",
                 f"see: {self.ctx.backend.by_hand('log', new)}",
                 await self.ctx.backend.log_tail(new),

@@ -12,7 +12,7 @@ from pathlib import Path
 from devenv.errors import CommandFailed, ConfigError, DevenvError, NotFit
 from devenv.images import base, inputs, node
 from devenv.images.progress import Progress
-from devenv.images.push import push
+from devenv.images.push import find, push
 from devenv.model import platform as platforms
 from devenv.model.events import BuildStage, Emit, Note
 from devenv.model.freshness import Made
@@ -93,6 +93,19 @@ class BuiltImages:
         own = await self.own_platform()
         images = {one or own: _Wanted(self._stack, service, release, one).name for one in platforms}
         return await push(images, reference, note, force=force)
+
+    async def find(self, reference: str) -> Pushed | None:
+        return await find(reference)
+
+    async def here(self, service: str, release: str) -> tuple[str, ...]:
+        """The platforms that this machine has the image for; the engine's own is an empty one."""
+        own = await self.own_platform()
+        names = {
+            platform: _Wanted(self._stack, service, release, platform).name
+            for platform in ("", *(one for one in platforms.PLATFORMS if one != own))
+        }
+        known = await docker.inspect_images(list(names.values()))
+        return tuple(platform for platform, name in names.items() if name in known)
 
     async def _must_run(self, wanted: _Wanted) -> None:
         """Before minutes are spent on it: a build runs programs of its platform."""

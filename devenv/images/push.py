@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from devenv.errors import CommandFailed, DevenvError
+from devenv.errors import CommandFailed, DevenvError, OtherContent
 from devenv.model.events import Note
 from devenv.model.platform import PLATFORMS, architecture
 from devenv.model.registry import Pushed, at_digest, configuration, host, manifests, refusal
@@ -37,7 +37,7 @@ _THERE = ("Layer already exists", "Mounted from")
 async def push(images: Mapping[str, str], reference: str, note: Note, *, force: bool = False) -> Pushed:
     """`images` of this machine, by platform, as `reference`. What the registry has for others stays.
 
-    Raises a DevenvError where that name has other content there, unless with `force`.
+    Raises OtherContent where that name has other content there, unless with `force`.
     """
     known = await docker.inspect_images(list(images.values()))
     if missing := [name for name in images.values() if name not in known]:
@@ -50,7 +50,7 @@ async def push(images: Mapping[str, str], reference: str, note: Note, *, force: 
     if not other and there.is_index and set(ours) <= set(there.names):
         return Pushed(reference, there.digest, there.platforms)
     if other and not force:
-        raise DevenvError(
+        raise OtherContent(
             f"{reference} is there with other content",
             f"its image for {', '.join(other)} is not the one of this machine, and others may run it",
             "give the release another name: devenv push --release NAME; or replace it: devenv push --force",
@@ -63,6 +63,12 @@ async def push(images: Mapping[str, str], reference: str, note: Note, *, force: 
     note("index")
     index = await _again(partial(_create, reference, wanted), reference)
     return Pushed(reference, index, wanted, sum(layers for _, layers in sent), new=True)
+
+
+async def find(reference: str) -> Pushed | None:
+    """What a registry has under this name; of an image that is no index, the platforms are not known."""
+    there = await _there(reference)
+    return Pushed(reference, there.digest, there.platforms) if there.digest else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from devenv.errors import CommandFailed, DevenvError
+from devenv.errors import CommandFailed, DevenvError, UsageError
 from devenv.images import base, pull
 from devenv.model.events import BuildStage, Emit
 from devenv.model.stack import RegistrySection, Stack
@@ -29,8 +29,18 @@ class OwnRegistry:
         """Where it has the images of the stack."""
         return f"{self._container.host}/{self._stack.stack.name}"
 
-    async def runs(self) -> bool:
-        return await self._container.runs()
+    async def destination(self, named: str = "") -> str:
+        """Where images are pushed to, HOST/REPOSITORY: as named here or in devenv.toml, else this one."""
+        if into := (named or self._stack.registry.push).rstrip("/"):
+            return into
+        if await self._container.runs():
+            return self.repository
+        raise UsageError(
+            "there is no registry to push to",
+            "none is named, and the stack has none of its own that runs",
+            "name one in devenv.toml: [registry] push, or: devenv push --registry HOST/REPOSITORY; or start"
+            " one: devenv registry up",
+        )
 
     async def start(self) -> bool:
         """True if it did not run. Its image must be here."""

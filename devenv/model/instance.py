@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any
 
+from devenv.model import registry
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -96,7 +98,7 @@ class Instance:
     @property
     def tag(self) -> str:
         """What the settings must name, so that the engine finds this very image."""
-        return self.image.rpartition(":")[2]
+        return registry.release(self.image, self.service)
 
     @property
     def owner(self) -> bool:

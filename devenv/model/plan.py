@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from devenv.model.platform import architecture
+from devenv.model.stack import BackendName
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +46,35 @@ def order(steps: Iterable[Step]) -> list[Step]:
     return ordered
 
 
-def up(*, cluster: bool = False) -> Plan:
+def up(backend: BackendName = "compose") -> Plan:
     """Images are built side by side while what is left of an earlier run is looked at, and a cluster of our
     own is made. Its nodes take images before the cluster is whole.
     """
     built = ("build httpd", "build php-fpm")
-    place = (
-        Step("node", "node image", after=("engine",)),
-        Step("cluster", "kind cluster", after=("node",)),
-        Step("load", "images on its nodes", after=("node", *built)),
-    )
+    places: dict[BackendName, tuple[Step, ...]] = {
+        "compose": (),
+        "kind": (
+            Step("node", "node image", after=("engine",)),
+            Step("cluster", "kind cluster", after=("node",)),
+            Step("load", "images on its nodes", after=("node", *built)),
+        ),
+        "cluster": (
+            Step("cluster", "namespace of the cluster", after=("engine",)),
+            Step("load", "images in the registry", after=built),
+        ),
+    }
+    place = places[backend]
     return Plan(
         "up",
         (
             Step("engine", "container engine answers"),
-            *(place if cluster else ()),
+            *place,
             Step("settings", "settings and secrets", after=("engine",)),
             Step("base", "base image", after=("engine",)),
             Step("build httpd", "image httpd", after=("base", "settings")),
             Step("build php-fpm", "image php-fpm", after=("base", "settings")),
-            Step("httpd", "httpd on its port", after=("load",) if cluster else built),
-            Step("start", "containers", after=("httpd", "cluster") if cluster else ("httpd",)),
+            Step("httpd", "httpd on its port", after=("load",) if place else built),
+            Step("start", "containers", after=("httpd", "cluster") if place else ("httpd",)),
         ),
     )
 

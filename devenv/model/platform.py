@@ -57,13 +57,13 @@ def local(image: str, platform: str) -> str:
     return f"{folder}{slash}{repository}-{architecture(platform)}:{tag}"
 
 
-def did_not_come_up(name: str, image: str, why: str, next_step: str, tail: str) -> DevenvError:
+def did_not_come_up(name: str, image: str, release: str, why: str, next_step: str, tail: str) -> DevenvError:
     """An instance that ended before its gate said anything. `tail` is the end of its log."""
     if "exec format error" not in f"{why}\n{tail}":
         return DevenvError(f"{name} did not come up", why, next_step, tail)
     return WrongPlatform(
         f"{image} is for another architecture than {name} runs on",
         "its program ended with: exec format error",
-        f"build the right one: devenv build --release {image.rpartition(':')[2]}",
+        f"build the right one: devenv build --release {release}",
         tail,
     )

@@ -20,6 +20,11 @@ def reference(repository: str, naming: Naming, service: str, release: str) -> st
     return f"{repository}/{service}:{release}"
 
 
+def release(image: str, service: str) -> str:
+    """Of an image's name, in a registry or not; what `reference` was made of."""
+    return image.partition("@")[0].rpartition(":")[2].removeprefix(f"{service}-")
+
+
 def at_digest(image: str, digest: str) -> str:
     """`debian@sha256:1a2b` of `debian:bookworm-slim`."""
     name = image.partition("@")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +19,7 @@ FILE_NAME = "devenv.toml"
 RELEASE = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
 """A release is the tag of its images."""
 Release = Annotated[str, Field(pattern=RELEASE.pattern)]
-BackendName = Literal["compose", "kind"]
+BackendName = Literal["compose", "kind", "cluster"]
 """Where a stack runs."""
 
 
@@ -78,6 +79,17 @@ class KindSection(_Section):
     """Nodes beside the control plane. What a cluster was made with it keeps."""
 
 
+class ClusterSection(_Section):
+    """A cluster that is there already, and that others may use as well."""
+
+    context: str = ""
+    """Of the kubeconfig; it says where the cluster is, and who one is there."""
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "testing"
+    """That everything is put in."""
+    allow: tuple[str, ...] = ()
+    """Contexts that devenv may use although they do not lead to a cluster on this machine."""
+
+
 class PodSection(_Section):
     """What a pod of php-fpm gets in Kubernetes. A second one would have a database of its own."""
 
@@ -94,6 +106,7 @@ class Stack(_Section):
     build: BuildSection = BuildSection()
     registry: RegistrySection = RegistrySection()
     kind: KindSection = KindSection()
+    cluster: ClusterSection = ClusterSection()
     pod: PodSection = PodSection()
     probe: ProbeConfig = ProbeConfig()
 
@@ -105,9 +118,25 @@ class Stack(_Section):
     def image(self, service: str, release: str) -> str:
         return f"{self.image_prefix}{service}:{release}"
 
-    def on(self, backend: BackendName) -> Stack:
-        """The same stack on that backend."""
-        return self.model_copy(update={"stack": self.stack.model_copy(update={"backend": backend})})
+    def on(self, backend: BackendName, context: str = "") -> Stack:
+        """The same stack on that backend; of an existing cluster, on the one that the context leads to."""
+        place = self.stack.model_copy(update={"backend": backend})
+        cluster = self.cluster.model_copy(update={"context": context} if context else {})
+        return self.model_copy(update={"stack": place, "cluster": cluster})
+
+    @property
+    def where(self) -> str:
+        """The backend, in a few words."""
+        return self.cluster.context if self.stack.backend == "cluster" else self.stack.backend
+
+    @property
+    def place(self) -> str:
+        """The backend, as part of a file's name: each existing cluster, and each namespace, is one."""
+        backend = self.stack.backend
+        if backend != "cluster":
+            return backend
+        where = f"{self.cluster.context}\n{self.cluster.namespace}"
+        return f"{backend}-{hashlib.sha256(where.encode()).hexdigest()[:10]}"
 
     def building_for(self, platforms: tuple[str, ...]) -> Stack:
         """The same stack, with images for these platforms."""

@@ -74,7 +74,7 @@ def _many_files() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m devenv.portforward", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--kubeconfig", type=Path, required=True)
+    parser.add_argument("--kubeconfig", type=Path, help="the user's own, where none is named")
     parser.add_argument("--context", required=True)
     parser.add_argument("--namespace", required=True)
     parser.add_argument("--service", default="httpd-server")

@@ -32,7 +32,8 @@ async def start(folder: Path, port: int, target: Target, *, patience: float = 60
 
     Where this fails or is cancelled, what it has started is ended.
     """
-    target = replace(target, kubeconfig=target.kubeconfig.absolute())
+    if target.kubeconfig:
+        target = replace(target, kubeconfig=target.kubeconfig.absolute())
     if shutil.which(target.kubectl[0]) is None:
         raise NotFit(
             f"{target.kubectl[0]} is not there", "it is not installed, or not on PATH", "run: devenv doctor"
@@ -62,8 +63,7 @@ async def start(folder: Path, port: int, target: Target, *, patience: float = 60
         raise DevenvError(
             f"port {port} does not lead to {target} yet",
             f"after {patience:g} s: {waits_for}",
-            f"see what the pods do: {target.kubectl[-1]} --kubeconfig {target.kubeconfig} "
-            f"--context {target.context} --namespace {target.namespace} get pods",
+            f"see what the pods do: {target.by_hand('get', 'pods')}",
             daemons.tail(folder / LOG, _TAIL),
         )
     except BaseException:
@@ -98,7 +98,7 @@ def _argv(folder: Path, port: int, target: Target, held: int) -> list[str]:
     return [
         sys.executable, "-m", "devenv.portforward",
         "--port", str(port),
-        "--kubeconfig", str(target.kubeconfig),
+        *(["--kubeconfig", str(target.kubeconfig)] if target.kubeconfig else []),
         "--context", target.context,
         "--namespace", target.namespace,
         "--service", target.service,

@@ -59,8 +59,8 @@ class Journal:
         target = state.target
         fields = {
             "pid": state.pid, "port": state.port,
-            "kubeconfig": str(target.kubeconfig), "context": target.context, "namespace": target.namespace,
-            "service": target.service, "kubectl": target.kubectl,
+            "kubeconfig": str(target.kubeconfig or ""), "context": target.context,
+            "namespace": target.namespace, "service": target.service, "kubectl": target.kubectl,
             "healthy_since": state.healthy_since, "waits_for": state.waits_for, "said": state.said,
         }  # fmt: skip
         part = self._path.with_suffix(".part")
@@ -76,7 +76,7 @@ def state(folder: Path) -> State | None:
     try:
         read = json.loads((folder / _STATE).read_text())
         target = Target(
-            Path(read["kubeconfig"]),
+            Path(read["kubeconfig"]) if read["kubeconfig"] else None,
             read["context"],
             read["namespace"],
             read["service"],

@@ -79,12 +79,13 @@ class Keeper:
                     self._say(f"no forward to {self.target.service} for {self._since():.1f} s: {lost.cause}")
             else:
                 return forward
-            if self._since() > self._pace.orphaned and not self.target.kubeconfig.exists():
+            own = self.target.kubeconfig
+            if own and self._since() > self._pace.orphaned and not own.exists():
                 return None
             await self._rest()
 
     async def _begin(self) -> Forward:
-        server = apiserver.of(self.target.kubeconfig)
+        server = apiserver.of(self.target.kubeconfig) if self.target.kubeconfig else None
         if server is not None and await server.silent(self._pace.server):
             # Asking it is cheap: as soon as it answers, kubectl is to be started.
             self._pause = self._pace.shortest

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devenv.errors import CommandFailed, NotFit
+from devenv.errors import CommandFailed, DevenvError, NotFit
 from devenv.tools import docker, process
 
 Object = Mapping[str, Any]
@@ -28,26 +28,40 @@ _UNREACHABLE = re.compile(
 )
 _REQUEST = "--request-timeout=20s"
 _ABSENT = "(notfound)"
+_FORBIDDEN = re.compile(r'cannot (\w+) resource "([^"]+)"(?: in API group "([^"]*)")?')
+
+
+RIGHTS = "ask who administers it for the Role of k8s/rbac/role.json, see docs/cluster.md"
+
+
+class Forbidden(DevenvError):
+    pass
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """One namespace of one cluster. Each command names kubeconfig, context and namespace: whatever else the
-    user's kubectl points at is never touched.
+    """One namespace of one cluster. Each command names context and namespace: whatever else the user's
+    kubectl points at is never touched.
     """
 
-    kubeconfig: Path
+    kubeconfig: Path | None
+    """None: the user's own."""
     context: str
     namespace: str
     program: str = "kubectl"
+    pin: tuple[str, ...] = ()
+    """Options that say which cluster it is, whatever the kubeconfig says by now."""
 
     def argv(self, *arguments: str) -> list[str]:
-        where = ["--kubeconfig", str(self.kubeconfig), "--context", self.context]
-        return [self.program, *where, "--namespace", self.namespace, *arguments]
+        return [self.program, *self._where(), *self.pin, "--namespace", self.namespace, *arguments]
 
     def by_hand(self, *arguments: str) -> str:
         """The same command, for a person to type."""
-        return shlex.join(["kubectl", *self.argv()[1:], *arguments])
+        return shlex.join(["kubectl", *self._where(), "--namespace", self.namespace, *arguments])
+
+    def _where(self) -> list[str]:
+        named = ["--kubeconfig", str(self.kubeconfig)] if self.kubeconfig else []
+        return [*named, "--context", self.context]
 
     async def call(self, *arguments: str, timeout: float = 60, check: bool = True) -> process.Completed:
         """A short command."""
@@ -56,13 +70,22 @@ class Cluster:
 
     async def apply(self, manifest: str) -> None:
         """Of any namespace; it is no secret."""
+        await self._send(manifest, "apply", "--server-side", "--force-conflicts", "--filename=-")
+
+    async def create(self, manifest: str) -> Object:
+        """The same of an object that is new; as the API server has it then."""
+        said = await self._send(manifest, "create", "--filename=-", "--output=json", "--validate=false")
+        with docker.readable("the cluster", "try again"):
+            return dict(json.loads(said.stdout))
+
+    async def _send(self, manifest: str, *arguments: str) -> process.Completed:
         with tempfile.TemporaryFile() as file, self.errors():
             file.write(manifest.encode())
             file.seek(0)
-            argv = self.argv("apply", "--server-side", "--force-conflicts", "--filename=-")
+            argv = self.argv(*arguments)
             # The namespace is the manifest's.
             place = argv.index("--namespace")
-            await process.run([*argv[:place], *argv[place + 2 :]], stdin=file, timeout=60)
+            return await process.run([*argv[:place], *argv[place + 2 :]], stdin=file, timeout=60)
 
     async def get(self, kind: str, *arguments: str) -> list[Object]:
         """Objects of a kind, or of several (`pods,services`), by name or by selector; none where none are."""
@@ -96,10 +119,19 @@ class Cluster:
             yield
         except CommandFailed as error:
             if _UNREACHABLE.search(f"{error.why}\n{error.log_tail}"):
+                starts = "" if self.kubeconfig is None else "; devenv up starts it"
                 raise NotFit(
                     f"the cluster {self.context} does not answer",
                     error.why,
-                    "see whether it runs; devenv up starts it",
+                    f"see whether it runs{starts}",
+                    error.log_tail,
+                ) from error
+            if found := _FORBIDDEN.search(error.log_tail):
+                verb, resource, group = found.groups()
+                raise Forbidden(
+                    f"you may not {verb} {resource}{f'.{group}' if group else ''} in {self.namespace}",
+                    f"the cluster {self.context} says so",
+                    RIGHTS,
                     error.log_tail,
                 ) from error
             raise

@@ -85,7 +85,7 @@ class Header(Panel):
         release = state.owner.release if state.owner else "-"
         parts: Parts = [
             (" devenv ", "bold reverse"),
-            f"  {self._stack.stack.backend}  ",
+            f"  {self._stack.where}  ",
             (release, "bold"),
             f"  {self._architecture}  ",
             Content.styled(self._stack.url, "underline").stylize("@click=app.act('open')"),

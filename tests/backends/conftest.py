@@ -73,7 +73,8 @@ async def made(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Ba
         k8s, cluster = assets.k8s_folder(), request.getfixturevalue("cluster")
         one = Kind(stack, k8s / "overlays" / "kind", cluster, config=k8s / "kind.yaml")
         await one.provide()
-        await one.bring([stack.image(service, release) for service in SERVICES for release in RELEASES])
+        for release in RELEASES:
+            await one.bring(dict.fromkeys(SERVICES, release))
     else:
         one = Compose(stack, assets.compose_file(), folder / "compose.env")
     await one.prepare(dict.fromkeys(SERVICES, "v1"))

@@ -57,6 +57,8 @@ class Container:
 class FakeBackend:
     def __init__(self) -> None:
         self.containers: list[Container] = []
+        self.refuses: list[DevenvError] = []
+        """How the next calls to bring end."""
         self.settings: dict[str, str] = {}
         self.volume: list[Saved] = []
         self.built = {"v1", "v2"}
@@ -161,7 +163,9 @@ class FakeBackend:
     async def join_registry(self) -> bool:
         return False
 
-    async def bring(self, images: Sequence[str]) -> list[str]:
+    async def bring(self, releases: Mapping[str, str]) -> list[str]:
+        if self.refuses:
+            raise self.refuses.pop()
         return []
 
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:

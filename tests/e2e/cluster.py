@@ -47,12 +47,13 @@ def kubeconfig(devenv: Devenv) -> Path:
 class Kubectl:
     """In the stack's namespace."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, namespace: str = "testing") -> None:
         self.kubeconfig = kubeconfig
+        self.namespace = namespace
         self.program = asyncio.run(programs.path(KUBECTL))
 
     def __call__(self, *arguments: str) -> str:
-        where = ["--kubeconfig", str(self.kubeconfig), "--namespace", "testing"]
+        where = ["--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace]
         done = subprocess.run(
             [self.program, *where, *arguments], capture_output=True, text=True, check=False, timeout=300
         )

@@ -7,7 +7,7 @@ import pytest
 
 from devenv.engine.context import Context
 from devenv.engine.store import Store
-from devenv.errors import DevenvError
+from devenv.errors import DevenvError, UsageError
 from devenv.model.events import Emit, Event, Note
 from devenv.model.freshness import Made
 from devenv.model.registry import Pushed
@@ -41,13 +41,14 @@ class FakeImages:
 
     async def made(self, service: str, release: str, platform: str = "") -> Made:
         self.looked += 1
-        return Made(f"sha256:{release}", self.of or self.tree, self.tree)
+        digest = f"sha256:{release}" if release in self._backend.built else ""
+        return Made(digest, self.of or self.tree, self.tree)
 
     def sources(self) -> str:
         return self.tree
 
     async def build(self, service: str, release: str, emit: Emit, platform: str = "") -> bool:
-        self.asked.append(f"{service}:{release}")
+        self.asked.append(f"{service}:{release}{f' for {platform}' if platform else ''}")
         if self.broken:
             raise self.broken
         self._backend.built.add(release)
@@ -68,8 +69,10 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.running = False
 
-    async def runs(self) -> bool:
-        return self.running
+    async def destination(self, named: str = "") -> str:
+        if not (into := named or (self.repository if self.running else "")):
+            raise UsageError("there is no registry to push to", "none runs", "devenv registry up")
+        return into
 
     async def ensure_image(self, emit: Emit) -> bool:
         return False

@@ -62,7 +62,18 @@ def test_an_unknown_dependency_is_refused() -> None:
         Plan("test", (Step("a", "a", ("z",)),))
 
 
-@pytest.mark.parametrize("made", [plan.up(), plan.build("v1"), plan.upgrade("v2"), plan.down(), plan.reset()])
+@pytest.mark.parametrize(
+    "made",
+    [
+        plan.up(),
+        plan.up("kind"),
+        plan.up("cluster"),
+        plan.build("v1"),
+        plan.upgrade("v2"),
+        plan.down(),
+        plan.reset(),
+    ],
+)
 def test_our_plans_have_an_order(made: Plan) -> None:
     assert order(made.steps)[-1] == made.steps[-1]
 

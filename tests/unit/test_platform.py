@@ -76,11 +76,13 @@ def test_an_image_for_another_platform_has_a_name_of_its_own(image: str, name: s
 
 def test_a_program_that_dies_of_its_format_is_of_the_wrong_architecture() -> None:
     error = platform.did_not_come_up(
-        "php-fpm-2", "php-fpm:v2", "it ended", "look", "exec gate: exec format error"
+        "php-fpm-2", "php-fpm:v2", "v2", "it ended", "look", "exec gate: exec format error"
     )
     assert isinstance(error, WrongPlatform)
     assert error.next_step == "build the right one: devenv build --release v2"
-    other = platform.did_not_come_up("php-fpm-2", "php-fpm:v2", "it ended", "look", "segmentation fault")
+    other = platform.did_not_come_up(
+        "php-fpm-2", "php-fpm:v2", "v2", "it ended", "look", "segmentation fault"
+    )
     assert not isinstance(other, WrongPlatform)
     assert (other.why, other.next_step) == ("it ended", "look")
 
