@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from devenv import portforward
 from devenv.backends import namespace
 from devenv.backends.kubernetes import Kubernetes
 from devenv.backends.manifests import OURS
@@ -78,6 +80,10 @@ class ExistingCluster(Kubernetes):
         self._pinned = False
         cluster = Cluster(None, stack.cluster.context, stack.cluster.namespace, pin=_NOWHERE)
         super().__init__(stack, cluster, overlay, folder)
+        # The namespace may have another stack, which is another's.
+        self.ours = f"{OURS},{namespace.STACK}={stack.stack.name}"
+        # What is served to the world is not for us to say.
+        self.kinds = self.kinds.replace("ingresses,", "")
 
     # Which cluster
 
@@ -112,11 +118,11 @@ class ExistingCluster(Kubernetes):
         async with self._pinning:
             if anew or not self._pinned:
                 program = await programs.path(KUBECTL)
-                pin = await self._pin()
+                pin = await self._pin(anew)
                 self._cluster = replace(self._cluster, program=program, pin=pin)
                 self._pinned = True
 
-    async def _pin(self) -> tuple[str, ...]:
+    async def _pin(self, anew: bool) -> tuple[str, ...]:
         name = self._stack.cluster.context
         names = await kubeconfig.contexts()
         if not name:
@@ -134,18 +140,39 @@ class ExistingCluster(Kubernetes):
                 f"{why}; devenv changes what runs there",
                 f'if that is meant, allow it in devenv.toml: [cluster] allow = ["{name}"]',
             )
-        if found.unchecked:
+        if found.unchecked or not found.authority or not found.server.startswith("https://"):
             raise UsageError(
-                f"the context {name} does not check the server's certificate",
-                "without it, nobody can tell that it is the same cluster",
-                "give the kubeconfig its certificate-authority-data, instead of insecure-skip-tls-verify",
+                f"nothing in the context {name} says whose certificate its server must have",
+                "without that, nobody can tell that it is the same cluster each time",
+                "give its cluster an https server and certificate-authority-data in the kubeconfig, and no"
+                " insecure-skip-tls-verify",
             )
+        if anew:
+            await self._adopt(found, names)
         return self._keep(name, found)
+
+    async def _adopt(self, found: Endpoint, names: Sequence[str]) -> None:
+        """What is known of this cluster by another name, if there is no context of that name any more."""
+        used = (self._settings.name, self._restore.name)
+        if any((self._folder / name).exists() for name in used):
+            return
+        for path in self._folder.parent.glob(f"*/{_PIN}"):
+            known = _read(path)
+            same = _identity(known) == found.identity and known.get("namespace") == self._cluster.namespace
+            was_used = any((path.parent / name).exists() for name in used)
+            if same and was_used and known.get("context") not in names:
+                await portforward.stop(path.parent / portforward.FOLDER)
+                # There may be one of ours, from when somebody only looked.
+                (self._folder / _PIN).unlink(missing_ok=True)
+                path.unlink()
+                shutil.copytree(path.parent, self._folder, dirs_exist_ok=True)
+                shutil.rmtree(path.parent)
+                return
 
     def _keep(self, name: str, found: Endpoint) -> tuple[str, ...]:
         path, authority = self._folder / _PIN, self._folder / _AUTHORITY
         pinned = _read(path)
-        if pinned and pinned != found.identity:
+        if pinned and _identity(pinned) != found.identity:
             changed = ", ".join(what for what, value in found.identity.items() if pinned.get(what) != value)
             raise DevenvError(
                 f"the context {name} leads to another cluster than before",
@@ -154,13 +181,12 @@ class ExistingCluster(Kubernetes):
                 " devenv snapshot list",
             )
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if found.authority:
+        if not pinned:
             authority.write_bytes(found.authority)
-        path.write_text(json.dumps(found.identity, indent=1) + "\n")
-        pin = ["--server", found.server]
-        pin += ["--certificate-authority", str(authority)] if found.authority else []
-        pin += ["--tls-server-name", found.server_name] if found.server_name else []
-        return tuple(pin)
+            about = {"context": name, "namespace": self._cluster.namespace}
+            path.write_text(json.dumps(about | found.identity, indent=1) + "\n")
+        pin = ("--server", found.server, "--certificate-authority", str(authority))
+        return (*pin, "--tls-server-name", found.server_name) if found.server_name else pin
 
     async def _gone(self, name: str, names: Sequence[str]) -> DevenvError:
         """It may only have got another name."""
@@ -170,7 +196,7 @@ class ExistingCluster(Kubernetes):
             same = [
                 other
                 for other, one in zip(names, known, strict=True)
-                if isinstance(one, Endpoint) and one.identity == pinned
+                if isinstance(one, Endpoint) and one.identity == _identity(pinned)
             ]
             if same:
                 next_step = f"{same[0]} leads to the same cluster: devenv up --context {same[0]}"
@@ -180,17 +206,11 @@ class ExistingCluster(Kubernetes):
 
     async def _must_be_allowed(self) -> None:
         """All that is needed is told at once, before anything is begun."""
-        wanted = json.loads(self._role.read_text(encoding="utf-8"))["rules"]
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectRulesReview",
-            "spec": {"namespace": self._cluster.namespace},
-        }
-        told = await self._cluster.create(json.dumps(review))
-        status = told.get("status", {})
-        lacking = rights.missing(wanted, status.get("resourceRules") or ())
-        # An authorizer that cannot list what it grants is asked by doing it.
-        if lacking and not status.get("incomplete"):
+        wanted = list(rights.of(json.loads(self._role.read_text(encoding="utf-8"))["rules"]))
+        reviews = [right.review(self._cluster.namespace) for right in wanted]
+        allowed = await self._cluster.review(reviews)
+        lacking = [str(right) for right, may in zip(wanted, allowed, strict=True) if not may]
+        if lacking:
             raise Forbidden(
                 f"you may not do in {self._cluster.namespace} what devenv does there",
                 f"the context {self._cluster.context} lacks: {', '.join(lacking)}",
@@ -211,7 +231,7 @@ class ExistingCluster(Kubernetes):
             },
         }
         try:
-            await self._cluster.create(json.dumps(made))
+            await self._cluster.create(made)
         except Forbidden as error:
             raise DevenvError(
                 f"there is no namespace {name}",
@@ -237,7 +257,7 @@ class ExistingCluster(Kubernetes):
     async def applied(self, service: str, wanted: str) -> str:
         """What runs of this release stays, whatever the registry has by now, unless it is to be replaced."""
         if service != self._replaced:
-            for one in await self._cluster.get("deployments", "--selector", OURS):
+            for one in await self._cluster.get("deployments", "--selector", self.ours):
                 image = str(one["spec"]["template"]["spec"]["containers"][0]["image"])
                 if name_of(one) == service and release(image, service) == wanted:
                     return image
@@ -273,8 +293,14 @@ class ExistingCluster(Kubernetes):
         """To the registry."""
         self._found.clear()
         nodes = await self._nodes()
-        brought = await asyncio.gather(*(self._bring(*one, nodes) for one in releases.items()))
-        return [one.reference for one in brought if one.new]
+        # Each to its end: that there is other content of one is no reason to do without the other.
+        ends = await asyncio.gather(
+            *(self._bring(*one, nodes) for one in releases.items()), return_exceptions=True
+        )
+        failures = [one for one in ends if isinstance(one, BaseException)]
+        for one in sorted(failures, key=lambda one: isinstance(one, OtherContent)):
+            raise one
+        return [one.reference for one in ends if isinstance(one, Pushed) and one.new]
 
     async def _bring(self, service: str, release: str, nodes: Mapping[str, str]) -> Pushed:
         name, here, own = await asyncio.gather(
@@ -325,7 +351,18 @@ class ExistingCluster(Kubernetes):
             found = await self._cluster.get("nodes")
         except Forbidden:
             return {}
-        return {name_of(one): _platform(one) for one in found if not one["spec"].get("unschedulable")}
+        return {name_of(one): _platform(one) for one in found if _takes_pods(one)}
+
+
+def _takes_pods(node: Object) -> bool:
+    """Ours, that is. What Kubernetes itself says of a node that is away passes."""
+    taints = node["spec"].get("taints") or ()
+    kept_free = any(
+        one["effect"] != "PreferNoSchedule" and not one["key"].startswith("node.kubernetes.io/")
+        for one in taints
+    )
+    linux = node["status"]["nodeInfo"]["operatingSystem"] == "linux"
+    return linux and not kept_free and not node["spec"].get("unschedulable")
 
 
 def _platform(node: Object) -> str:
@@ -341,6 +378,10 @@ def _read(path: Path) -> dict[str, str]:
     except (ValueError, TypeError):
         # Not taken for one that says nothing: then any cluster would do.
         return {"server": f"unknown, {path} cannot be read"}
+
+
+def _identity(pinned: Mapping[str, str]) -> dict[str, str]:
+    return {what: pinned.get(what, "") for what in ("server", "authority", "server_name")}
 
 
 def _choice(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ class Kind(Kubernetes):
         self._kubeconfig = folder / "kubeconfig"
         self._pin = folder / "cluster.json"
         self._making = folder / "making"
-        """There while kind makes the cluster."""
+        """There while kind makes the cluster; holds the number of the devenv that has started it."""
         self._registry = Registry(self._name, stack.registry.port)
         self._waking = asyncio.Lock()
         cluster = Cluster(self._kubeconfig, f"kind-{self._name}", NAMESPACE)
@@ -99,7 +100,7 @@ class Kind(Kubernetes):
         config.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         config.write_text(with_workers(self._config.read_text(), self._stack.kind.workers))
         self._pin.unlink(missing_ok=True)
-        self._making.touch(mode=0o600)
+        self._making.write_text(f"{os.getpid()}\n")
         try:
             # Its node becomes ready while images are brought into it.
             await kind.create(self._name, config, self._stack.images.node, self._kubeconfig, 0)
@@ -226,6 +227,10 @@ class Kind(Kubernetes):
                 f"try again in a moment; if it stays so: docker restart {names}, which keeps the content",
             )
 
+    async def secrets_there(self) -> dict[str, str]:
+        """kind writes the kubeconfig last: before that, nobody can have made any."""
+        return await super().secrets_there() if self._kubeconfig.exists() else {}
+
     async def remove_place(self) -> bool:
         if not self._kubeconfig.exists():
             return False
@@ -246,7 +251,7 @@ class Kind(Kubernetes):
 
     async def bring(self, releases: Mapping[str, str]) -> list[str]:
         images = [self._stack.image(*one) for one in releases.items()]
-        await docker.must_run(images, self._main)
+        await docker.must_run(images, f"the node {self._main}")
         await self._until_its_nodes_take_images()
         try:
             return await self._load(images)
@@ -264,7 +269,8 @@ class Kind(Kubernetes):
         """kind starts containerd anew with the configuration of the nodes, then kubeadm makes this file."""
         deadline = time.monotonic() + _MADE
         look = ("exec", self._main, "test", "-e", "/etc/kubernetes/pki/ca.crt")
-        while (await docker.call(*look, check=False)).code != 0:
+        # Not those of a cluster that is another's, or that `provide` is about to remove.
+        while not self._is_ours() or (await docker.call(*look, check=False)).code != 0:
             if time.monotonic() > deadline:
                 raise DevenvError(
                     f"the node {self._main} does not take images",
@@ -273,11 +279,21 @@ class Kind(Kubernetes):
                 )
             await asyncio.sleep(0.2)
 
+    def _is_ours(self) -> bool:
+        """The cluster of this name is one that was made here, or that we are making now."""
+        try:
+            return self._making.read_text().strip() == str(os.getpid())
+        except FileNotFoundError:
+            return self._kubeconfig.exists()
+
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
-        async with asyncio.TaskGroup() as group:
-            # Beside each other: what is applied meanwhile, the node begins with at once.
-            group.create_task(self._until_its_nodes_are_ready())
-            group.create_task(super().start(replace=replace, note=note))
+        try:
+            async with asyncio.TaskGroup() as group:
+                # Beside each other: what is applied meanwhile, the node begins with at once.
+                group.create_task(self._until_its_nodes_are_ready())
+                group.create_task(super().start(replace=replace, note=note))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
     async def _load(self, images: Sequence[str]) -> list[str]:
         """Through the stack's own registry where that runs, which is faster."""

@@ -29,7 +29,6 @@ from devenv.tools.kubectl import Cluster, Object, holds, name_of
 
 GRACE = 200
 """`terminationGracePeriodSeconds` of the manifests: an end is a hand-over, never cut short by us."""
-_KINDS = "deployments,services,ingresses,networkpolicies,poddisruptionbudgets,secrets"
 _MANAGER = "--field-manager=devenv"
 _HOLD = 240
 """`minReadySeconds` during an upgrade: so long the old pod stays beside a new one that is ready, to be
@@ -69,6 +68,10 @@ class Kubernetes:
         self._forward = folder / portforward.FOLDER
         self._restore = folder / "restore"
         """Holds the path of the snapshot that the next start begins with."""
+        self.ours = OURS
+        """Selects what belongs to the stack."""
+        self.kinds = "deployments,services,ingresses,networkpolicies,poddisruptionbudgets"
+        """Of it, but for pods and its Secret."""
         self._failures: dict[str, Mapping[str, Any]] = {}
         """What instances have last failed of, as far as their journals were read."""
         self._ended: dict[str, list[Mapping[str, Any]]] = {}
@@ -95,7 +98,7 @@ class Kubernetes:
 
     async def _pods(self, service: str = "") -> list[Object]:
         """Not those that have ended as a whole: an evicted one is still listed, and holds nothing."""
-        selector = f"{pods.NAME_LABEL}={service},{OURS}" if service else OURS
+        selector = f"{pods.NAME_LABEL}={service},{self.ours}" if service else self.ours
         return [pod for pod in await self._cluster.get("pods", "--selector", selector) if pods.lives(pod)]
 
     def _instance(self, pod: Object) -> Instance:
@@ -131,23 +134,22 @@ class Kubernetes:
     # Settings
 
     async def prepare(self, releases: Mapping[str, str]) -> bool:
-        lost = {} if settings.has_secrets(self._settings) else await self._secrets_there()
+        lost = {} if settings.has_secrets(self._settings) else await self.secrets_there()
         return settings.write(
             self._settings,
             {**lost, **{settings.release_key(service): release for service, release in releases.items()}},
         )
 
-    async def _secrets_there(self) -> dict[str, str]:
+    async def secrets_there(self) -> dict[str, str]:
         """Of a cluster whose settings were removed: a successor with new secrets would be refused."""
-        with suppress(DevenvError):
-            for secret in await self._cluster.get("secret", SECRET):
-                data = secret.get("data", {})
-                with docker.readable("the cluster", f"remove the secret {SECRET}"):
-                    return {
-                        variable: base64.b64decode(data[name]).decode().strip()
-                        for variable, name in settings.SECRETS.items()
-                        if name in data
-                    }
+        for secret in await self._cluster.get("secret", SECRET):
+            data = secret.get("data", {})
+            with docker.readable("the cluster", f"remove the secret {SECRET}"):
+                return {
+                    variable: base64.b64decode(data[name]).decode().strip()
+                    for variable, name in settings.SECRETS.items()
+                    if name in data
+                }
         return {}
 
     async def image(self, service: str, release: str) -> str:
@@ -206,9 +208,6 @@ class Kubernetes:
     async def join_registry(self) -> bool:
         return False
 
-    async def bring(self, releases: Mapping[str, str]) -> list[str]:
-        raise NotImplementedError
-
     async def _apply(self, *, httpd: int) -> None:
         await self._write(httpd)
         await self._must_have_room()
@@ -222,7 +221,7 @@ class Kubernetes:
             names = ", ".join(map(namespace.called, others))
             raise DevenvError(
                 f"the namespace {self._cluster.namespace} has objects that are not devenv's: {names}",
-                f"they are called as devenv's own would be, and have no label {OURS}",
+                f"they are called as devenv's own would be, and have no label {self.ours}",
                 "nothing was changed. Rename them or delete them, if nobody needs them; to see one:"
                 f" {self._cluster.by_hand('describe', others[0]['kind'].lower(), name_of(others[0]))}",
             )
@@ -268,7 +267,7 @@ class Kubernetes:
     async def _try_again(self, service: str) -> None:
         """Its ReplicaSets wait for longer after each refused pod; one that is touched tries at once."""
         touch = ["annotate", "replicasets", "--overwrite", f"{_TRIED}={time.time():.0f}"]
-        await self._cluster.call(*touch, "--selector", f"{pods.NAME_LABEL}={service},{OURS}")
+        await self._cluster.call(*touch, "--selector", f"{pods.NAME_LABEL}={service},{self.ours}")
 
     def _refused(self, service: str, why: str) -> DevenvError:
         quota = "quota" in why
@@ -280,7 +279,7 @@ class Kubernetes:
         """Whether to begin with what the last `down` saved. Not once anybody may have written since."""
         if not self._restore.exists():
             return False
-        found = {name_of(one): one for one in await self._cluster.get("deployments", "--selector", OURS)}
+        found = {name_of(one): one for one in await self._cluster.get("deployments", "--selector", self.ours)}
         served = HTTPD in found and found[HTTPD]["spec"].get("replicas", 1) > 0
         if PHP_FPM in found and served:
             self._restore.unlink()
@@ -316,7 +315,7 @@ class Kubernetes:
         """Deployments by name, and their pods, at once and whenever something has changed."""
         changed = asyncio.Event()
         refused: dict[str, float] = {}
-        selector = f"{pods.NAME_LABEL} in ({','.join(services)}),{OURS}"
+        selector = f"{pods.NAME_LABEL} in ({','.join(services)}),{self.ours}"
 
         async def listen() -> None:
             async with aclosing(self._cluster.watch("pods", selector)) as changes:
@@ -461,7 +460,7 @@ class Kubernetes:
 
     async def _newest_template(self) -> str:
         """The one that a rollout leads to. The newest pod can have an older one, for one that is lost."""
-        selector = f"{pods.NAME_LABEL}={PHP_FPM},{OURS}"
+        selector = f"{pods.NAME_LABEL}={PHP_FPM},{self.ours}"
         found = await self._cluster.get("replicasets", "--selector", selector)
         return pods.template(max(found, key=pods.revision)) if found else ""
 
@@ -567,10 +566,10 @@ class Kubernetes:
     async def stop(self) -> None:
         """No request comes in any more: then what the owner has is the last."""
         await portforward.stop(self._forward)
-        if not await self._cluster.get("deployment", "--selector", f"{pods.NAME_LABEL}={HTTPD},{OURS}"):
+        if not await self._cluster.get("deployment", "--selector", f"{pods.NAME_LABEL}={HTTPD},{self.ours}"):
             return
         await self._cluster.call("scale", "deployment", HTTPD, "--replicas=0")
-        argv = ["wait", "--for=delete", "pods", "--selector", f"{pods.NAME_LABEL}={HTTPD},{OURS}"]
+        argv = ["wait", "--for=delete", "pods", "--selector", f"{pods.NAME_LABEL}={HTTPD},{self.ours}"]
         await self._cluster.call(*argv, f"--timeout={GRACE}s", timeout=GRACE + 30)
 
     def _saved(self, instance: Instance) -> Path:
@@ -594,17 +593,20 @@ class Kubernetes:
                 # It would wait for a successor. One that cannot be asked goes as well.
                 with suppress(DevenvError):
                     await self.retire(one)
-        argv = ["delete", _KINDS, "--selector", OURS, "--ignore-not-found", "--wait"]
+        argv = ["delete", self.kinds, "--selector", self.ours, "--ignore-not-found", "--wait"]
         await self._cluster.call(*argv, timeout=120)
-        argv = ["delete", "pods", "--selector", OURS, "--ignore-not-found", "--wait", "--now"]
+        argv = ["delete", "pods", "--selector", self.ours, "--ignore-not-found", "--wait", "--now"]
         await self._cluster.call(*argv, timeout=GRACE)
+        # By its name: who may see and delete all secrets of a namespace may do more than we need.
+        if any(not namespace.foreign([one]) for one in await self._cluster.get("secret", SECRET)):
+            await self._cluster.call("delete", "secret", SECRET, "--ignore-not-found", "--wait=false")
 
     # What is told
 
     async def logs(
         self, service: str | None, *, follow: bool, tail: int | None, since: str | None
     ) -> AsyncGenerator[Sequence[LogLine], None]:
-        origin = Pods(self._cluster, OURS, self._here)
+        origin = Pods(self._cluster, self.ours, self._here)
         async with aclosing(sources.merged(origin, service, follow, tail, since)) as read:
             async for lines in read:
                 yield lines
@@ -614,7 +616,7 @@ class Kubernetes:
 
     async def changes(self) -> AsyncGenerator[None, None]:
         yield
-        async with aclosing(self._cluster.watch("pods", OURS)) as changes:
+        async with aclosing(self._cluster.watch("pods", self.ours)) as changes:
             async for _ in changes:
                 yield
 

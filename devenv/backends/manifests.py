@@ -72,7 +72,7 @@ def kustomization(
         "kind": "Kustomization",
         "resources": [overlay],
         "namespace": namespace,
-        "labels": [{"pairs": {STACK: stack.stack.name}}],
+        "labels": [{"pairs": {STACK: stack.stack.name}, "includeTemplates": True}],
         "replicas": [{"name": HTTPD, "count": httpd}],
         "secretGenerator": [
             {

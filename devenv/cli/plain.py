@@ -12,9 +12,9 @@ from typing import TextIO
 from devenv.logs.harmless import harmless
 from devenv.model import events as e
 from devenv.model.answers import in_words
+from devenv.model.commands import only_reads
 from devenv.model.course import simple
 from devenv.model.receipt import from_json, words
-from devenv.model.state import only_reads
 from devenv.model.words import GLYPHS
 
 _COLOURS = {"✓": "32", "✗": "31", "!": "33", "·": "2", "○": "33", "▸": "36", "$": "2"}

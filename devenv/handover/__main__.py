@@ -196,6 +196,8 @@ def _stream_snapshot(settings: Settings) -> int:
 
 
 def _nobody_reads(*_: object) -> None:
+    # Else what is left of the archive would be written to the same pipe as it is closed.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise Problem("nobody reads the snapshot", f"not all of it after {_READ} s", "read it to its end")
 
 

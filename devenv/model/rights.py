@@ -1,46 +1,48 @@
-"""What one may do in a namespace, beside what one has to. Pure.
+"""What one has to be allowed to do in a namespace. Pure.
 
-Rules are those of a Role and of a SelfSubjectRulesReview (kubernetes.io, authorization.k8s.io/v1).
+Rules are those of a Role (rbac.authorization.k8s.io/v1); a review is a SelfSubjectAccessReview
+(authorization.k8s.io/v1), which any authorizer answers, also one that cannot list what it grants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-Rule = Mapping[str, Any]
-_ALL = "*"
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    verb: str
+    group: str
+    resource: str
+    """`pods`, or a part of one: `pods/exec`."""
+    name: str = ""
+    """Of the one object that it is on; empty for all."""
+
+    def __str__(self) -> str:
+        """As kubectl has it: `create deployments.apps`."""
+        group, name = f".{self.group}" if self.group else "", f"/{self.name}" if self.name else ""
+        return f"{self.verb} {self.resource}{group}{name}"
+
+    def review(self, namespace: str) -> dict[str, Any]:
+        """Whether one has it there."""
+        resource, _, part = self.resource.partition("/")
+        asked = {"verb": self.verb, "group": self.group, "resource": resource, "namespace": namespace}
+        more = {"subresource": part, "name": self.name}
+        attributes = asked | {key: value for key, value in more.items() if value}
+        return {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
 
 
-def missing(wanted: Iterable[Rule], granted: Sequence[Rule]) -> list[str]:
-    """Each right that is lacking, as kubectl has it: `create deployments.apps`."""
-    return [
-        f"{verb} {resource}{f'.{group}' if group else ''}"
-        for group, resource, verb in _single(wanted)
-        if not any(_grants(rule, group, resource, verb) for rule in granted)
-    ]
-
-
-def _single(rules: Iterable[Rule]) -> Iterator[tuple[str, str, str]]:
+def of(rules: Iterable[Mapping[str, Any]]) -> Iterator[Right]:
+    """Each right that these rules give."""
     for rule in rules:
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
-                for verb in rule["verbs"]:
-                    yield group, resource, verb
-
-
-def _grants(rule: Rule, group: str, resource: str, verb: str) -> bool:
-    # Of single objects only: that does not let one make new ones, or list all.
-    if rule.get("resourceNames"):
-        return False
-    _, slash, part = resource.partition("/")
-    resources = rule.get("resources") or ()
-    return (
-        _has(rule.get("apiGroups"), group)
-        and (_has(resources, resource) or bool(slash and f"*/{part}" in resources))
-        and _has(rule.get("verbs"), verb)
-    )
-
-
-def _has(some: Sequence[str] | None, one: str) -> bool:
-    return some is not None and (_ALL in some or one in some)
+                for name in rule.get("resourceNames") or ("",):
+                    for verb in rule["verbs"]:
+                        yield Right(verb, group, resource, name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, Literal, assert_never
 
 from devenv.model import events as e
+from devenv.model.commands import only_reads
 from devenv.model.freshness import Freshness
 from devenv.model.instance import Instance
 
@@ -175,24 +176,3 @@ def _newest(commands: tuple[Command, ...]) -> tuple[Command, ...]:
         return commands
     oldest = next((one for one in commands if one.reads), commands[0])
     return tuple(one for one in commands if one is not oldest)
-
-
-_READING = {"ps", "inspect", "version", "events", "logs", "info", "get", "wait", "show"}
-_WHERE = {"--kubeconfig", "--context", "--namespace"}
-"""Options with a value that stand before kubectl's verb."""
-_ASKING = {"status", "events", "fingerprint"}
-
-
-def only_reads(argv: Sequence[str]) -> bool:
-    """Whether a command changes nothing, so that it is shown on request alone."""
-    rest = list(argv[1:])
-    while rest[:1] and rest[0] in _WHERE:
-        del rest[:2]
-    # docker's verb may stand behind a noun, kubectl's comes first.
-    words = rest[:1] if argv[1:2] and argv[1] in _WHERE else rest[:3]
-    verbs = {word for word in words if not word.startswith("-")}
-    if argv[1:2] == ("cp",) and argv[-1] == "-":
-        return True
-    if tuple(argv[1:]) == ("--version",) or "inspecti" in argv:
-        return True
-    return bool(verbs & _READING) or ("gate" in argv and bool(_ASKING & set(argv)))

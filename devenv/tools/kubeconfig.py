@@ -24,7 +24,7 @@ class Endpoint:
     server: str
     """A URL."""
     authority: bytes
-    """The certificates, as PEM, of which the server's must be; empty: those that this machine trusts."""
+    """The certificates, as PEM, of which the server's must be; empty where none is named."""
     server_name: str = ""
     """In the server's certificate, where that is not its address."""
     unchecked: bool = False
@@ -35,7 +35,7 @@ class Endpoint:
         """What says which cluster it is, whatever its context is called."""
         return {
             "server": self.server,
-            "authority": hashlib.sha256(self.authority).hexdigest() if self.authority else "",
+            "authority": hashlib.sha256(self.authority).hexdigest(),
             "server_name": self.server_name,
         }
 

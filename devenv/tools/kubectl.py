@@ -6,13 +6,14 @@ import json
 import re
 import shlex
 import tempfile
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from devenv.errors import CommandFailed, DevenvError, NotFit
+from devenv.model.commands import REVIEW
 from devenv.tools import docker, process
 
 Object = Mapping[str, Any]
@@ -72,11 +73,19 @@ class Cluster:
         """Of any namespace; it is no secret."""
         await self._send(manifest, "apply", "--server-side", "--force-conflicts", "--filename=-")
 
-    async def create(self, manifest: str) -> Object:
-        """The same of an object that is new; as the API server has it then."""
-        said = await self._send(manifest, "create", "--filename=-", "--output=json", "--validate=false")
-        with docker.readable("the cluster", "try again"):
-            return dict(json.loads(said.stdout))
+    async def create(self, manifest: Object) -> None:
+        """The same of an object that is new."""
+        await self._send(json.dumps(manifest), "create", "--filename=-", "--validate=false")
+
+    async def review(self, reviews: Sequence[Object]) -> list[bool]:
+        """Whether each of these SelfSubjectAccessReviews is answered with yes."""
+        manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": reviews})
+        said = await self._send(manifest, "create", "--filename=-", "--validate=false", REVIEW)
+        with docker.readable("the cluster", self.by_hand("auth", "can-i", "--list")):
+            allowed = [one == "true" for one in said.stdout.split()]
+            if len(allowed) != len(reviews):
+                raise ValueError(f"{len(allowed)} answers to {len(reviews)} questions")
+            return allowed
 
     async def _send(self, manifest: str, *arguments: str) -> process.Completed:
         with tempfile.TemporaryFile() as file, self.errors():

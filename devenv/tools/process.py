@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from devenv.errors import CommandFailed, NotFit
+from devenv.model.commands import PLACE
 from devenv.model.events import CommandEnded, CommandStarted
 
 Observer = Callable[[CommandStarted | CommandEnded], None]
@@ -31,7 +32,7 @@ _AHEAD = 16
 """Batches of lines that wait for their reader, before the program has to."""
 _WITH_VALUE = {
     *("-f", "-p", "--file", "--project-name", "--env-file", "--project-directory"),
-    *("--kubeconfig", "--context", "--namespace"),
+    *PLACE,
 }
 """Options before a verb that have a value."""
 _NOUNS = {"compose", "buildx", "image", "container", "volume", "network", "rollout"}

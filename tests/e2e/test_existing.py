@@ -202,7 +202,7 @@ def test_contexts_that_are_none_or_may_not_be_used(devenv: Devenv, admin: Kubect
 
     blind = devenv("status", "--context", "kind-blind")
     assert blind.code == 2, blind.told()
-    assert "does not check the server's certificate" in blind.failure["what"]
+    assert "says whose certificate its server must have" in blind.failure["what"]
 
     toml = devenv.folder / "devenv.toml"
     before = toml.read_text()
@@ -240,6 +240,19 @@ def test_a_context_that_was_renamed_and_one_that_leads_elsewhere(stack: Devenv, 
 
     path.write_text(before)
     stack.done("status")
+
+
+def test_content_goes_along_with_a_context_that_was_renamed(stack: Devenv) -> None:
+    content = rows(stack)
+    stack.done("down")
+    path = stack.folder / "kubeconfig"
+    path.write_text(path.read_text().replace(CONTEXT, "kind-new-name"))
+    stack.done("up", "--context", "kind-new-name")
+    assert rows(stack) == content
+    # And back, while it runs and its port is forwarded.
+    path.write_text(path.read_text().replace("kind-new-name", CONTEXT))
+    stack.done("up", "--context", CONTEXT)
+    assert rows(stack) == content
 
 
 def each_call_names_the_cluster(run: Run) -> None:
@@ -301,15 +314,20 @@ def test_a_program_of_another_architecture_is_recognised_as_it_dies(stack: Deven
     assert admin.php_fpm() == before
 
 
-def test_another_stack_in_the_same_namespace(stack: Devenv, admin: Kubectl, tmp_path: Path) -> None:
+def test_another_stack_in_the_same_namespace_is_left_alone(
+    stack: Devenv, admin: Kubectl, tmp_path: Path
+) -> None:
     more = f'[registry]\npush = "localhost:{stack.stack.registry.port}/other"\n'
     other = make(tmp_path / "other", "devenv-theirs-other", f'{more}[cluster]\nnamespace = "{NAMESPACE}"\n')
     other.environment["KUBECONFIG"] = stack.environment["KUBECONFIG"]
-    before = images(admin)
+    before = images(admin), admin.php_fpm()
     run = other("up", "--context", CONTEXT)
     assert run.code == 1, run.told()
     assert f"has another stack: {stack.stack.stack.name}" in run.failure["what"]
-    assert images(admin) == before
+    other.done("down")
+    other.done("reset", "--yes")
+    assert (images(admin), admin.php_fpm()) == before
+    stack.done("verify")
 
 
 def test_a_registry_that_is_down(stack: Devenv, admin: Kubectl) -> None:

@@ -31,6 +31,7 @@ ROLE = json.loads((assets.k8s_folder() / "rbac" / "role.json").read_text())["rul
         ("docker-desktop", "https://kubernetes.docker.internal:6443", ""),
         ("colima", "https://[::1]:6443", ""),
         ("kind-blog", "https://203.0.113.5:6443", "which is elsewhere"),
+        ("kind-staging", "https://10.20.0.5:6443", "which is elsewhere"),
         ("minikube", "https://cluster.example", "which is elsewhere"),
         ("kind", "https://127.0.0.1:41234", "not called as one"),
         ("my-kind-blog", "https://127.0.0.1:41234", "not called as one"),
@@ -46,41 +47,23 @@ def test_a_context_is_used_unasked_where_its_name_and_its_address_are_of_this_ma
     assert bool(refused) == bool(found)
 
 
-def rule(groups: str, resources: str, verbs: str, **more: Any) -> dict[str, Any]:
-    return {
-        "apiGroups": groups.split(","),
-        "resources": resources.split(","),
-        "verbs": verbs.split(","),
-        **more,
-    }
+def test_each_right_of_the_role_is_asked_for_by_itself() -> None:
+    """As kubectl names it, and as an API server is asked."""
+    wanted = list(rights.of(ROLE))
+    assert len(wanted) == len(set(wanted))
+    named = {str(right): right.review("team")["spec"]["resourceAttributes"] for right in wanted}
+    assert named["create deployments.apps"] == {
+        "verb": "create", "group": "apps", "resource": "deployments", "namespace": "team",
+    }  # fmt: skip
+    assert named["create pods/exec"]["subresource"] == "exec"
+    assert named["create pods/exec"]["resource"] == "pods"
 
 
-@pytest.mark.parametrize(
-    "granted",
-    [
-        ROLE,
-        [rule("*", "*", "*")],
-        [rule(",apps,networking.k8s.io,policy", "*", "*")],
-        # Of several rules, each gives a part.
-        [{**one, "verbs": [verb]} for one in ROLE for verb in one["verbs"]],
-    ],
-)
-def test_the_role_is_enough_and_so_is_more(granted: list[rights.Rule]) -> None:
-    assert rights.missing(ROLE, granted) == []
-
-
-def test_what_is_missing_is_named_as_kubectl_does() -> None:
-    wanted = [rule("", "pods,pods/exec", "get,create"), rule("apps", "deployments", "patch")]
-    assert rights.missing(wanted, []) == [
-        "get pods", "create pods", "get pods/exec", "create pods/exec", "patch deployments.apps",
-    ]  # fmt: skip
-    granted = [rule("", "pods", "*"), rule("", "*/exec", "get"), rule("", "deployments", "patch")]
-    assert rights.missing(wanted, granted) == ["create pods/exec", "patch deployments.apps"]
-
-
-def test_a_right_on_single_objects_is_none_on_all() -> None:
-    named = rule("", "secrets", "get", resourceNames=["php-fpm"])
-    assert rights.missing([rule("", "secrets", "get")], [named]) == ["get secrets"]
+def test_of_all_secrets_it_takes_one() -> None:
+    on_secrets = {str(right) for right in rights.of(ROLE) if right.resource == "secrets"}
+    assert on_secrets == {
+        "create secrets", "get secrets/php-fpm", "patch secrets/php-fpm", "delete secrets/php-fpm",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("naming", ["tags", "repositories"])

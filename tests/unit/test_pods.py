@@ -10,8 +10,8 @@ from devenv import assets
 from devenv.backends import pods
 from devenv.backends.kind import with_workers
 from devenv.backends.manifests import kustomization, rolled_out, rollout, undone
+from devenv.model.commands import only_reads
 from devenv.model.stack import AppSection, Stack
-from devenv.model.state import only_reads
 
 
 def pod(name: str = "php-fpm-1", **status: Any) -> dict[str, Any]:
@@ -207,3 +207,5 @@ def test_workers_stand_beside_the_control_plane() -> None:
 def test_what_kubectl_only_reads_is_shown_on_request(words: tuple[str, ...], reads: bool) -> None:
     where = ("kubectl", "--kubeconfig", "k", "--context", "c", "--namespace", "get")
     assert only_reads((*where, *words)) is reads
+    pinned = ("kubectl", "--context", "c", "--server", "s", "--certificate-authority", "get")
+    assert only_reads((*pinned, *words)) is reads
