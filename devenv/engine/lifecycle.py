@@ -224,15 +224,20 @@ async def down(ctx: Context, *, cluster: bool = False) -> None:
 async def reset(ctx: Context) -> None:
     """Remove everything, saved content as well; a last snapshot stays on this machine, if one can be had."""
     owner: Instance | None = None
+    silent: tuple[Instance, ...] = ()
 
     async def engine(note: Note) -> str:
-        nonlocal owner
+        nonlocal owner, silent
         await ctx.backend.check()
         there, now = await look(ctx)
-        owner = now.owner
+        owner, silent = now.owner, now.unknown
         return f"{len(there)} containers"
 
     async def snapshot(note: Note) -> str | Skipped:
+        if owner is None and silent:
+            names = ", ".join(one.name for one in silent)
+            ctx.emit(Notice(f"no last snapshot: {names} does not say what it holds", "warning"))
+            return Skipped("could not be had")
         if owner is None:
             return Skipped("no running instance owns content")
         path = ctx.store.new_snapshot("before-reset", owner.release)

@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import struct
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -681,6 +682,23 @@ def test_a_snapshot_that_nobody_reads_to_its_end_keeps_no_hand_over_waiting(
     finally:
         os.close(reading)
         blocked.wait(20)
+
+
+def test_a_snapshot_that_nobody_reads_at_all_ends_and_leaves_nothing(stack: Stack, first: Instance) -> None:
+    get(stack, "/slow?seconds=0&nonce=saved")
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    hasty = "import sys; from devenv.handover import __main__ as gate; gate._READ = 1; sys.exit(gate.main())"
+    argv = first.gate_argv("snapshot", "-o", "-")
+    place = argv.index("-m", argv.index(sys.executable))
+    argv[place : place + 2] = ["-c", hasty]
+    before = set((first.data / ".gate").iterdir())
+    ended = subprocess.run(argv, env=first.env, stdout=writing, stderr=subprocess.PIPE, timeout=20)
+    os.close(writing)
+    os.close(reading)
+    assert ended.returncode == 1
+    assert json.loads(ended.stderr)["error"] == "nobody reads the snapshot"
+    assert set((first.data / ".gate").iterdir()) == before
 
 
 def test_the_hook_ends_when_the_instance_owns_the_database_and_tells_why_it_does_not(

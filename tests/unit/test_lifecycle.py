@@ -253,3 +253,13 @@ def test_an_action_that_is_done_is_not_named_any_more(tmp_path: Path) -> None:
         fcntl.flock(starting, fcntl.LOCK_EX)  # it has not written its words yet
         with pytest.raises(DevenvError, match="it has just started"), store.locked("up"):
             pass
+
+
+async def test_reset_says_that_nobody_could_tell_what_was_there(
+    ctx: Context, backend: FakeBackend, told: Told
+) -> None:
+    await up(ctx)
+    backend.owner.answers = False
+    await reset(ctx)
+    assert any("does not say what it holds" in one.text for one in told.of(Notice) if isinstance(one, Notice))
+    assert ctx.store.snapshots() == []
