@@ -23,6 +23,8 @@ _UNREACHABLE = re.compile(
     r"unable to connect to the server|was refused - did you specify the right host|connection refused"
     r"|context deadline exceeded|i/o timeout|tls handshake timeout|no route to host"
     r"|http2: client connection lost|the server is currently unable to handle the request|etcdserver: "
+    # An API server that has just started does not know yet who may do what: it names nothing then.
+    r"|\(forbidden\): unknown"
     # What is said so is of the connection, and not of the API server.
     r"|(?:get|post|put|patch|delete) \"https?://[^\"]*\": ",
     re.IGNORECASE,

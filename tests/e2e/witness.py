@@ -26,8 +26,10 @@ async def writers(stack: Stack) -> AsyncIterator[Counted]:
     counted = Counted()
     probe = Probe(stack.probe, stack.url, WRITERS)
     await probe.start()
-    yield counted
-    counted.report = await probe.stop()
+    try:
+        yield counted
+    finally:
+        counted.report = await probe.stop()
 
 
 def one_owner(devenv: Devenv) -> dict[str, object]:

@@ -11,11 +11,12 @@ from devenv import assets
 from devenv.backends import namespace
 from devenv.engine import building
 from devenv.engine.context import Context
-from devenv.errors import OtherContent, WrongPlatform
+from devenv.errors import CommandFailed, DevenvError, NotFit, OtherContent, WrongPlatform
 from devenv.model import registry, rights
 from devenv.model.contexts import refusal
 from devenv.model.events import Notice
 from devenv.model.stack import ClusterSection, Stack, StackSection
+from devenv.tools.kubectl import Cluster, Forbidden
 from tests.backends.fake import FakeBackend
 from tests.unit.conftest import FakeImages, Told
 
@@ -122,3 +123,28 @@ async def test_other_content_in_the_registry_is_what_runs_and_is_said(
     [notice] = told.of(Notice)
     assert isinstance(notice, Notice)
     assert "that is what runs; devenv push --force" in notice.text
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "what"),
+    [
+        (
+            'Error from server (Forbidden): pods is forbidden: User "me" cannot list resource "pods" in API',
+            Forbidden,
+            "you may not list pods in team",
+        ),
+        (
+            'Error from server (Forbidden): ... cannot patch resource "deployments" in API group "apps" in the',
+            Forbidden,
+            "you may not patch deployments.apps in team",
+        ),
+        # One that has just started: it names neither user nor right.
+        ("Error from server (Forbidden): unknown", NotFit, "the cluster kind-a does not answer"),
+        ('pods "a" is forbidden: exceeded quota: small', CommandFailed, "kubectl failed"),
+    ],
+)
+def test_what_an_api_server_refuses_is_told_as_what_it_is(said: str, kind: type, what: str) -> None:
+    with pytest.raises(DevenvError) as raised, Cluster(None, "kind-a", "team").errors():
+        raise CommandFailed("kubectl failed", said, "again", argv=["kubectl"], code=1, log_tail=said)
+    assert type(raised.value) is kind
+    assert raised.value.what == what
