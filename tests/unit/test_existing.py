@@ -134,7 +134,7 @@ async def test_other_content_in_the_registry_is_what_runs_and_is_said(
             "you may not list pods in team",
         ),
         (
-            'Error from server (Forbidden): ... cannot patch resource "deployments" in API group "apps" in the',
+            '... is forbidden: cannot patch resource "deployments" in API group "apps" in the',
             Forbidden,
             "you may not patch deployments.apps in team",
         ),
