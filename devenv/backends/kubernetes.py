@@ -598,7 +598,8 @@ class Kubernetes:
         argv = ["delete", "pods", "--selector", self.ours, "--ignore-not-found", "--wait", "--now"]
         await self._cluster.call(*argv, timeout=GRACE)
         # By its name: who may see and delete all secrets of a namespace may do more than we need.
-        if any(not namespace.foreign([one]) for one in await self._cluster.get("secret", SECRET)):
+        there = await self._cluster.get("secret", SECRET)
+        if there and not namespace.foreign(there) and not namespace.of_others(there, self._stack.stack.name):
             await self._cluster.call("delete", "secret", SECRET, "--ignore-not-found", "--wait=false")
 
     # What is told

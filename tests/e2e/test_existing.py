@@ -327,6 +327,7 @@ def test_another_stack_in_the_same_namespace_is_left_alone(
     other.done("down")
     other.done("reset", "--yes")
     assert (images(admin), admin.php_fpm()) == before
+    assert admin("get", "secret", "php-fpm", "--output=name") == "secret/php-fpm"
     stack.done("verify")
 
 
