@@ -141,14 +141,22 @@ async def test_the_whole_story_with_no_more_than_the_role(devenv: Devenv, admin:
     devenv.done("verify")
 
 
-def test_it_ends_with_what_is_its_own_and_comes_back_with_its_content(stack: Devenv, admin: Kubectl) -> None:
+def test_it_ends_with_what_is_its_own_and_its_content_comes_back_though_the_context_was_renamed(
+    stack: Devenv, admin: Kubectl
+) -> None:
     before = rows(stack)
     stack.done("down")
-    kinds = "deployments,pods,services,ingresses,networkpolicies,poddisruptionbudgets"
-    assert admin("get", kinds, "-o", "name") == ""
-    assert "somebody-elses" in admin("get", "configmaps", "-o", "name")
-    assert NAMESPACE in admin("get", "namespaces", "-o", "name")
-    stack.done("up")
+    kinds = "deployments,pods,services,secrets,ingresses,networkpolicies,poddisruptionbudgets"
+    assert admin("get", kinds, "--output=name") == ""
+    assert "somebody-elses" in admin("get", "configmaps", "--output=name")
+    assert NAMESPACE in admin("get", "namespaces", "--output=name")
+    path = stack.folder / "kubeconfig"
+    path.write_text(path.read_text().replace(CONTEXT, "kind-new-name"))
+    stack.done("up", "--context", "kind-new-name")
+    assert rows(stack) == before
+    # And back, while it runs and its port is forwarded.
+    path.write_text(path.read_text().replace("kind-new-name", CONTEXT))
+    stack.done("up", "--context", CONTEXT)
     assert rows(stack) == before
 
 
@@ -240,19 +248,6 @@ def test_a_context_that_was_renamed_and_one_that_leads_elsewhere(stack: Devenv, 
 
     path.write_text(before)
     stack.done("status")
-
-
-def test_content_goes_along_with_a_context_that_was_renamed(stack: Devenv) -> None:
-    content = rows(stack)
-    stack.done("down")
-    path = stack.folder / "kubeconfig"
-    path.write_text(path.read_text().replace(CONTEXT, "kind-new-name"))
-    stack.done("up", "--context", "kind-new-name")
-    assert rows(stack) == content
-    # And back, while it runs and its port is forwarded.
-    path.write_text(path.read_text().replace("kind-new-name", CONTEXT))
-    stack.done("up", "--context", CONTEXT)
-    assert rows(stack) == content
 
 
 def each_call_names_the_cluster(run: Run) -> None:
