@@ -176,7 +176,7 @@ class Compose:
     async def join_registry(self) -> bool:
         return False
 
-    async def bring(self, releases: Mapping[str, str]) -> list[str]:
+    async def bring(self, releases: Mapping[str, str], note: Note = unnoted) -> list[str]:
         await docker.must_run([self._stack.image(*one) for one in releases.items()])
         return []
 

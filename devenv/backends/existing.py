@@ -162,10 +162,9 @@ class ExistingCluster(Kubernetes):
             was_used = any((path.parent / name).exists() for name in used)
             if same and was_used and known.get("context") not in names:
                 await portforward.stop(path.parent / portforward.FOLDER)
-                # There may be one of ours, from when somebody only looked.
-                (self._folder / _PIN).unlink(missing_ok=True)
-                path.unlink()
+                # Ours may be there, from when somebody only looked. Nothing goes before it is copied.
                 shutil.copytree(path.parent, self._folder, dirs_exist_ok=True)
+                (self._folder / _PIN).unlink()
                 shutil.rmtree(path.parent)
                 return
 
@@ -289,20 +288,20 @@ class ExistingCluster(Kubernetes):
     async def _name(self, service: str, release: str) -> str:
         return reference(await self._destination(), self._stack.registry.naming, service, release)
 
-    async def bring(self, releases: Mapping[str, str]) -> list[str]:
+    async def bring(self, releases: Mapping[str, str], note: Note = unnoted) -> list[str]:
         """To the registry."""
         self._found.clear()
         nodes = await self._nodes()
         # Each to its end: that there is other content of one is no reason to do without the other.
         ends = await asyncio.gather(
-            *(self._bring(*one, nodes) for one in releases.items()), return_exceptions=True
+            *(self._bring(*one, nodes, note) for one in releases.items()), return_exceptions=True
         )
         failures = [one for one in ends if isinstance(one, BaseException)]
         for one in sorted(failures, key=lambda one: isinstance(one, OtherContent)):
             raise one
         return [one.reference for one in ends if isinstance(one, Pushed) and one.new]
 
-    async def _bring(self, service: str, release: str, nodes: Mapping[str, str]) -> Pushed:
+    async def _bring(self, service: str, release: str, nodes: Mapping[str, str], note: Note) -> Pushed:
         name, here, own = await asyncio.gather(
             self._name(service, release), self._images.here(service, release), self._images.own_platform()
         )
@@ -312,7 +311,7 @@ class ExistingCluster(Kubernetes):
         sent = [one for platform, one in platforms.items() if platform in wanted] or list(here)
         if sent:
             try:
-                pushed = await self._images.push(service, release, sent, name, unnoted, force=False)
+                pushed = await self._images.push(service, release, sent, name, note, force=False)
             except OtherContent:
                 self._must_fit(service, release, await self._images.find(name), nodes)
                 raise

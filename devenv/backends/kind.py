@@ -249,7 +249,7 @@ class Kind(Kubernetes):
             for (service, digest), known in zip(here.items(), held, strict=True)
         }
 
-    async def bring(self, releases: Mapping[str, str]) -> list[str]:
+    async def bring(self, releases: Mapping[str, str], note: Note = unnoted) -> list[str]:
         images = [self._stack.image(*one) for one in releases.items()]
         await docker.must_run(images, f"the node {self._main}")
         await self._until_its_nodes_take_images()

@@ -46,11 +46,11 @@ class Backend(Protocol):
     async def join_registry(self) -> bool:
         """Have our nodes pull from the stack's own registry, which runs. False where there are none."""
 
-    async def bring(self, releases: Mapping[str, str]) -> list[str]:
+    async def bring(self, releases: Mapping[str, str], note: Note = unnoted) -> list[str]:
         """Take the image of each service's release from this machine to where it runs; those that were not
         there.
 
-        It can be called while `provide` is at work, and waits for a place that takes them. Raises
+        `note` is told how far it is. It can be called while `provide` is at work, and waits for a place that takes them. Raises
         WrongPlatform where one would not run there; OtherContent where another one is there under its name,
         which is what runs then.
         """

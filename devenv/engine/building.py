@@ -10,7 +10,7 @@ from devenv.engine.context import Context
 from devenv.engine.graph import Skipped, Work
 from devenv.errors import OtherContent, WrongPlatform
 from devenv.model import plan
-from devenv.model.events import Emit, Note, Notice
+from devenv.model.events import Emit, Note, Notice, unnoted
 
 
 async def build(ctx: Context, release: str | None = None, platforms: tuple[str, ...] = ()) -> None:
@@ -48,13 +48,15 @@ def work(ctx: Context, release: str, platforms: Sequence[str]) -> dict[str, Work
     return found
 
 
-async def bring(ctx: Context, releases: Mapping[str, str], *, build_missing: bool) -> list[str]:
+async def bring(
+    ctx: Context, releases: Mapping[str, str], note: Note = unnoted, *, build_missing: bool
+) -> list[str]:
     """Have each service's release where it runs; those that were not there.
 
     With `build_missing`, what is for another platform than needed there is built for that one.
     """
     try:
-        return await _bring(ctx, releases)
+        return await _bring(ctx, releases, note)
     except WrongPlatform as error:
         if not build_missing:
             raise
@@ -62,12 +64,12 @@ async def bring(ctx: Context, releases: Mapping[str, str], *, build_missing: boo
             await ctx.images.ensure_base(ctx.emit, platform)
             for service, release in releases.items():
                 await ctx.images.build(service, release, ctx.emit, platform)
-        return await _bring(ctx, releases)
+        return await _bring(ctx, releases, note)
 
 
-async def _bring(ctx: Context, releases: Mapping[str, str]) -> list[str]:
+async def _bring(ctx: Context, releases: Mapping[str, str], note: Note) -> list[str]:
     try:
-        return await ctx.backend.bring(releases)
+        return await ctx.backend.bring(releases, note)
     except OtherContent as error:
         ctx.emit(Notice(f"{error.what}, and that is what runs; {error.next_step}", "warning"))
         return []

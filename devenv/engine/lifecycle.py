@@ -73,7 +73,7 @@ class _Up:
 
     async def load(self, note: Note) -> str | Skipped:
         releases = self.ctx.backend.releases()
-        brought = await building.bring(self.ctx, releases, build_missing=self.build_missing)
+        brought = await building.bring(self.ctx, releases, note, build_missing=self.build_missing)
         return ", ".join(brought) if brought else Skipped("there already")
 
     async def httpd(self, note: Note) -> str | Skipped:

@@ -66,7 +66,7 @@ class _Course:
         """A release that has been built stays what it is: a rollback brings back what ran."""
         told = await self._built()
         releases = {PHP_FPM: self.release}
-        brought = await building.bring(self.ctx, releases, build_missing=self.build_missing)
+        brought = await building.bring(self.ctx, releases, note, build_missing=self.build_missing)
         return f"{', '.join(brought)} brought" if brought else told
 
     async def _built(self) -> str | Skipped:

@@ -163,7 +163,7 @@ class FakeBackend:
     async def join_registry(self) -> bool:
         return False
 
-    async def bring(self, releases: Mapping[str, str]) -> list[str]:
+    async def bring(self, releases: Mapping[str, str], note: Note = unnoted) -> list[str]:
         if self.refuses:
             raise self.refuses.pop()
         return []
