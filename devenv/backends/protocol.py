@@ -50,8 +50,9 @@ class Backend(Protocol):
         """Take the image of each service's release from this machine to where it runs; those that were not
         there.
 
-        `note` is told how far it is. It can be called while `provide` is at work, and waits for a place that takes them. Raises
-        WrongPlatform where one would not run there; OtherContent where another one is there under its name,
+        `note` is told how far it is. It can be called while `provide` is at work, and waits for a place that
+        takes them. Raises WrongPlatform where one would not run there; OtherContent where another one is
+        there under its name,
         which is what runs then.
         """
 
