@@ -29,6 +29,7 @@ _UNREACHABLE = re.compile(
     r"|dial unix .*: connect:|failed to connect to the docker api",
     re.IGNORECASE,
 )
+_NO_FILE = re.compile(r"could not find the file|no such container", re.IGNORECASE)
 _REFUSED = re.compile(r"permission denied while trying to connect", re.IGNORECASE)
 
 
@@ -216,13 +217,17 @@ def _seconds(moment: str) -> float:
 
 
 async def read_file(container: str, path: str) -> bytes | None:
-    """A file of a container, running or not, as a tar of one member; None where there is none."""
+    """A file of a container, running or not, as a tar of one member; None where there is none.
+
+    Whatever else keeps it from being read is a CommandFailed: it may be there.
+    """
     with tempfile.TemporaryFile() as file:
-        with engine_errors():
-            copied = await process.run(
-                ["docker", "cp", f"{container}:{path}", "-"], stdout=file, timeout=60, check=False
-            )
-        if copied.code != 0:
-            return None
+        try:
+            with engine_errors():
+                await process.run(["docker", "cp", f"{container}:{path}", "-"], stdout=file, timeout=60)
+        except CommandFailed as error:
+            if _NO_FILE.search(f"{error.why}\n{error.log_tail}"):
+                return None
+            raise
         file.seek(0)
         return file.read()

@@ -113,6 +113,33 @@ async def test_a_record_that_cannot_be_read_is_an_error_of_the_instance(
         await compose().gate(instance("exited"))
 
 
+@pytest.mark.parametrize(
+    ("stderr", "blank"),
+    [
+        (
+            "Error response from daemon: Could not find the file /app/data/.gate/record.json in container x",
+            True,
+        ),
+        ("Error response from daemon: No such container: x", True),
+        ("Error response from daemon: input/output error", False),
+    ],
+)
+async def test_a_record_is_missing_only_where_the_engine_says_so(
+    monkeypatch: pytest.MonkeyPatch, stderr: str, blank: bool
+) -> None:
+    """One without a record has never had content, and may be removed."""
+
+    async def run(argv: list[str], **_: Any) -> process.Completed:
+        raise process.failure(argv, 1, [stderr])
+
+    monkeypatch.setattr(process, "run", run)
+    if blank:
+        assert await compose().gate(instance("exited")) is None
+    else:
+        with pytest.raises(DevenvError, match="input/output error"):
+            await compose().gate(instance("exited"))
+
+
 async def test_a_stopped_instance_is_what_its_record_says(monkeypatch: pytest.MonkeyPatch) -> None:
     async def read_file(container: str, path: str) -> bytes:
         return tar_of(json.dumps({"uid": "a", "role": "moved", "epoch": 2, "lineage": ""}).encode())

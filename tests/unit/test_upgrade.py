@@ -391,3 +391,69 @@ async def test_an_owner_that_hands_over_between_two_answers_is_no_fork(
     assert php(handing_over) == ["v2 owner running"]
     assert ctx.store.snapshots() == []
     assert [receipt.verified for _, receipt in ctx.store.receipts()] == [True]
+
+
+async def test_what_fails_of_a_state_that_has_passed_is_looked_at_again(
+    ctx: Context, running: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new one owns the content when it is looked at, and gives it back before both are compared."""
+    old = running.owner
+    await running.start_beside("v2", lambda _: None)
+    new = running.owner
+    ask = running.fingerprint
+
+    async def give_back(instance: Instance) -> Mapping[str, Any]:
+        if new.role == "owner":
+            running._complete(new, old)
+            old.say("successor", "fingerprint", fingerprint=await ask(instance))
+        return await ask(instance)
+
+    monkeypatch.setattr(running, "fingerprint", give_back)
+    await settle(ctx)
+    assert php(running) == ["v1 owner running"]
+    assert "written by a person" in running.owner.content["post"]
+
+
+async def test_a_contradiction_is_told_where_it_stays(
+    ctx: Context, running: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devenv.engine.settle._AGAIN", 0.0)
+    await running.start_beside("v2", lambda _: None)
+    new = running.owner
+    ask = running.instances
+    looks: list[str] = []
+
+    async def in_between(*, ask_gates: bool = True) -> list[Instance]:
+        looks.append(new.role)
+        new.role = "owner" if len(looks) > passing else "moved"
+        return await ask(ask_gates=ask_gates)
+
+    monkeypatch.setattr(running, "instances", in_between)
+    passing = 9
+    with pytest.raises(DevenvError, match="contradict"):
+        await settle(ctx)
+    assert len(looks) == 2
+    looks.clear()
+    passing = 1
+    await settle(ctx)
+    assert php(running) == ["v2 owner running"]
+
+
+async def test_one_that_is_started_late_has_as_long_to_answer_as_any_other(
+    ctx: Context, running: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came before it has taken all the time that a gate gets."""
+    monkeypatch.setattr("devenv.engine.settle._ANSWER", 0.3)
+    owner = running.owner
+    owner.state = "exited"
+    revive = running.revive
+
+    async def slowly(instance: Instance) -> None:
+        await asyncio.sleep(0.4)
+        await revive(instance)
+        owner.answers = False
+        asyncio.get_running_loop().call_later(0.1, setattr, owner, "answers", True)
+
+    monkeypatch.setattr(running, "revive", slowly)
+    await settle(ctx)
+    assert php(running) == ["v1 owner running"]
