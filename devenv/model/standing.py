@@ -75,6 +75,8 @@ def standing(instances: Sequence[Instance], by_hand: ByHand) -> Standing:
             # Its engine has made, or will make, another one that takes the content over: hands off both.
             return Standing(owner=owner, unknown=(owner, *unknown))
         later = [one for one, other in known if other.lineage == gate.lineage and other.epoch > gate.epoch]
+        if later and unknown:
+            return Standing(unknown=unknown)
         if later:
             return Standing(
                 unknown=unknown,
@@ -109,6 +111,9 @@ def standing(instances: Sequence[Instance], by_hand: ByHand) -> Standing:
     if len(waiting) == 1:
         # Its predecessor, if there is one, keeps the content until this one has said that it opened.
         return Standing(resume=waiting[0], unknown=unknown)
+    if unknown:
+        # Its gate may have just been started: it can be the one that the others know of.
+        return Standing(resume=waiting[0] if len(waiting) == 1 else None, unknown=unknown)
     if len(waiting) > 1:
         # One that has begun to take the content over waits for its owner alone; a fresh one can begin anew.
         first, *others = sorted(waiting, key=lambda one: one.gate is None or one.gate.role != "fresh")

@@ -55,6 +55,18 @@ def test_between_completion_and_opening_nothing_goes_and_the_new_one_goes_on() -
     assert not found.discard
 
 
+def test_nobody_is_gone_as_long_as_one_that_runs_has_not_answered() -> None:
+    """It was started a moment ago, and may be the one that the others know of."""
+    silent = instance("s", None)
+    for others in (
+        [instance("a", "moved")],
+        [instance("a", "owner", 1), instance("b", "moved", 2)],
+        [instance("a", "incoming"), instance("b", "fresh")],
+        [instance("a", "fresh", state="exited")],
+    ):
+        assert standing([*others, silent]) == Standing(unknown=(silent,))
+
+
 def test_one_that_takes_the_content_back_comes_before_a_newer_one_that_waits_for_it() -> None:
     back, new = instance("a", "incoming", 1), instance("b", "incoming", 0)
     assert back.gate is not None
