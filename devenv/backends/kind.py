@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -69,7 +68,7 @@ class Kind(Kubernetes):
         self._kubeconfig = folder / "kubeconfig"
         self._pin = folder / "cluster.json"
         self._making = folder / "making"
-        """There while kind makes the cluster; holds the number of the devenv that has started it."""
+        """There while kind makes the cluster."""
         self._registry = Registry(self._name, stack.registry.port)
         self._waking = asyncio.Lock()
         cluster = Cluster(self._kubeconfig, f"kind-{self._name}", NAMESPACE)
@@ -100,9 +99,9 @@ class Kind(Kubernetes):
         config.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         config.write_text(with_workers(self._config.read_text(), self._stack.kind.workers))
         self._pin.unlink(missing_ok=True)
-        self._making.write_text(f"{os.getpid()}\n")
+        self._making.touch()
         try:
-            # Its node becomes ready while images are brought into it.
+            # Its node becomes ready while images are brought into it, and the stack is applied.
             await kind.create(self._name, config, self._stack.images.node, self._kubeconfig, 0)
         finally:
             # kind has cleared up, and so have we where we were cancelled.
@@ -252,39 +251,30 @@ class Kind(Kubernetes):
     async def bring(self, releases: Mapping[str, str], note: Note = unnoted) -> list[str]:
         images = [self._stack.image(*one) for one in releases.items()]
         await docker.must_run(images, f"the node {self._main}")
-        await self._until_its_nodes_take_images()
-        try:
+        if self._kubeconfig.exists() or await self._registry.runs():
+            await self._until_it_is_made(note)
             return await self._load(images)
-        except DevenvError:
-            if not self._making.exists():
-                raise
-        # Where the cluster could not be made, that is what is to be told; and who asks is cancelled.
-        deadline = time.monotonic() + _MADE
-        while True:
-            if not self._making.exists() or time.monotonic() > deadline:
-                return await self._load(images)
-            await asyncio.sleep(0.2)
+        # Not before Kubernetes runs: both write as much as the disk takes, and the cluster would come later
+        # by more than the images come sooner. But they are read while it is made; it has none of them yet.
+        async with kind.archive(images) as file:
+            await self._until_it_is_made(note)
+            await kind.load_archive(self._name, file, await kind.nodes(self._name))
+        return images
 
-    async def _until_its_nodes_take_images(self) -> None:
-        """kind starts containerd anew with the configuration of the nodes, then kubeadm makes this file."""
+    async def _until_it_is_made(self, note: Note) -> None:
+        """kind writes the kubeconfig last."""
         deadline = time.monotonic() + _MADE
-        look = ("exec", self._main, "test", "-e", "/etc/kubernetes/pki/ca.crt")
-        # Not those of a cluster that is another's, or that `provide` is about to remove.
-        while not self._is_ours() or (await docker.call(*look, check=False)).code != 0:
+        if not self._kubeconfig.exists():
+            note("waits for the cluster")
+        while not self._kubeconfig.exists():
             if time.monotonic() > deadline:
                 raise DevenvError(
-                    f"the node {self._main} does not take images",
-                    f"kubeadm has not begun in it after {_MADE:g} s",
+                    f"the cluster {self._name} is not there",
+                    f"kind has not made it after {_MADE:g} s",
                     f"see: docker logs {self._main}",
                 )
             await asyncio.sleep(0.2)
-
-    def _is_ours(self) -> bool:
-        """The cluster of this name is one that was made here, or that we are making now."""
-        try:
-            return self._making.read_text().strip() == str(os.getpid())
-        except FileNotFoundError:
-            return self._kubeconfig.exists()
+        note("")
 
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
         try:

@@ -183,14 +183,23 @@ class Kubernetes:
                 await self._ready([PHP_FPM], note)
                 await self._restore_last()
             await self._apply(httpd=_HTTPD_REPLICAS)
-            await self._ready(SERVICES, note)
+            await self._ready_and_forwarded(SERVICES, note)
         elif replace == HTTPD:
             await self._apply(httpd=_HTTPD_REPLICAS)
-            await self._ready([HTTPD], note)
-        await self._listen()
+            await self._ready_and_forwarded([HTTPD], note)
+        # A pod that is ready is not yet known to each node.
+        await http.until_it_serves(self._stack.stack.port, self._stack.app.warmup, _SERVES)
 
-    async def _listen(self) -> None:
-        """On the stack's port of this machine, from now on, also when devenv has ended."""
+    async def _ready_and_forwarded(self, services: Sequence[str], note: Note) -> None:
+        """httpd is ready first: the stack's port leads to it while php-fpm still gets its content."""
+        listening = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen(listening))
+            await self._ready(services, note, listening)
+
+    async def _listen(self, when: asyncio.Event) -> None:
+        """On the stack's port of this machine, from then on, also when devenv has ended."""
+        await when.wait()
         at = self._cluster
         kubectl = (at.program, *at.pin)
         target = portforward.Target(at.kubeconfig, at.context, at.namespace, kubectl=kubectl)
@@ -202,8 +211,6 @@ class Kubernetes:
                 str(error),
                 "make it yours, and see that the disk is not full",
             ) from error
-        # A pod that is ready is not yet known to each node.
-        await http.until_it_serves(self._stack.stack.port, self._stack.app.warmup, _SERVES)
 
     async def join_registry(self) -> bool:
         return False
@@ -298,12 +305,17 @@ class Kubernetes:
         await self.restore(owner, snapshot)
         self._restore.unlink()
 
-    async def _ready(self, services: Sequence[str], note: Note) -> None:
-        """Wait until all pods of these deployments are ready, and no others are there; or tell why not."""
+    async def _ready(self, services: Sequence[str], note: Note, httpd: asyncio.Event | None = None) -> None:
+        """Wait until all pods of these deployments are ready, and no others are there; or tell why not.
+
+        `httpd` is set as soon as those of httpd are.
+        """
         waiting = _Waiting(note)
         async with aclosing(self._looks(services)) as looks:
             async for found, there in looks:
                 late = [one for one in services if not rolled_out(found.get(one))]
+                if httpd is not None and HTTPD not in late:
+                    httpd.set()
                 if not late:
                     return
                 await self._wait_on([pod for pod in there if pods.service(pod) in late], waiting)

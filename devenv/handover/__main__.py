@@ -90,7 +90,12 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     from .gate import Gate
 
     async def run() -> int:
-        return await Gate(settings, arguments.command).run()
+        gate = Gate(settings, arguments.command)
+        # Looks repeat themselves, each from a port of its own, sooner than a resolver repeats a question that
+        # was lost: as all of one port are, where a cluster's DNS has just started (resolv.conf(5)). The
+        # server behind the gate keeps what it is told.
+        os.environ.setdefault("RES_OPTIONS", "attempts:1")
+        return await gate.run()
 
     if disorder := settings.deadlines.disorder():
         raise Problem("the deadlines do not fit together", disorder, "mend GATE_DEADLINE_…")

@@ -48,7 +48,7 @@ def order(steps: Iterable[Step]) -> list[Step]:
 
 def up(backend: BackendName = "compose") -> Plan:
     """Images are built side by side while what is left of an earlier run is looked at, and a cluster of our
-    own is made. Its nodes take images before the cluster is whole.
+    own is made. Its images are read out of the engine meanwhile.
     """
     built = ("build httpd", "build php-fpm")
     places: dict[BackendName, tuple[Step, ...]] = {

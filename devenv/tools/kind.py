@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from devenv.errors import CommandFailed
@@ -75,14 +76,25 @@ async def load(name: str, images: Sequence[str]) -> list[str]:
     """Bring images of the engine into every node that does not have them; those that were brought."""
     if not (missing := await _missing(name, images)):
         return []
-    targets = sorted({node for some in missing.values() for node in some})
-    with tempfile.TemporaryDirectory(prefix="devenv-load-") as folder:
-        archive = str(Path(folder) / "images.tar")
-        # By an archive of one platform: of an image for many, the engine has only this one's layers.
-        await docker.call("image", "save", *await _platform(), "--output", archive, *missing, timeout=_LOAD)
-        await _call("load", "image-archive", archive, "--name", name, "--nodes", ",".join(targets),
-                    timeout=_LOAD)  # fmt: skip
+    async with archive(list(missing)) as file:
+        await load_archive(name, file, sorted({node for some in missing.values() for node in some}))
     return list(missing)
+
+
+@asynccontextmanager
+async def archive(images: Sequence[str]) -> AsyncGenerator[Path, None]:
+    """Within, a file with these images of the engine."""
+    with tempfile.TemporaryDirectory(prefix="devenv-load-") as folder:
+        file = Path(folder) / "images.tar"
+        # Of one platform: of an image for many, the engine has only this one's layers.
+        await docker.call("image", "save", *await _platform(), "--output", str(file), *images, timeout=_LOAD)
+        yield file
+
+
+async def load_archive(name: str, file: Path, targets: Sequence[str]) -> None:
+    """Bring all images of `file` into these nodes, whether they have them or not."""
+    await _call("load", "image-archive", str(file), "--name", name, "--nodes", ",".join(targets),
+                timeout=_LOAD)  # fmt: skip
 
 
 async def pull(name: str, images: Sequence[str], registry: str) -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from devenv.backends.kind import is_back
+from devenv.backends.kind import Kind, is_back
 from devenv.errors import DevenvError, NotFit
 from devenv.images import inputs, node
 from devenv.model.events import BuildStage, Event
+from devenv.model.stack import Stack
 from devenv.tools import kind, programs
 from devenv.tools.programs import GO, KIND, KUBECTL, Program
 
@@ -252,3 +254,32 @@ async def test_half_made_programs_are_never_taken_for_whole(recipe: Path, script
     assert "devenv node-image build" in failed.value.next_step
     assert list((programs.cache() / "node-image").iterdir()) == []
     assert not (programs.own_folder() / "kind").exists()
+
+
+async def test_images_are_read_while_the_cluster_is_made_and_brought_when_it_is(
+    calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    folder, image, noted = tmp_path / "kind", Stack().image("httpd", "v1"), list[str]()
+    bringing = asyncio.create_task(
+        Kind(Stack(), tmp_path, folder, config=tmp_path).bring({"httpd": "v1"}, noted.append)
+    )
+    async with asyncio.timeout(20):
+        while noted != ["waits for the cluster"]:
+            await asyncio.sleep(0.01)
+    assert calls()[-1].startswith("docker image save ")
+    assert calls()[-1].endswith(f" {image}")
+    folder.mkdir()
+    (folder / "kubeconfig").touch()
+    assert await bringing == [image]
+    assert calls()[-1].startswith("kind load image-archive ")
+    assert noted[-1] == ""
+
+
+async def test_a_cluster_that_never_comes_is_not_waited_for_without_end(
+    calls: Callable[[], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devenv.backends.kind._MADE", 0.0)
+    stack = Kind(Stack(), tmp_path, tmp_path / "kind", config=tmp_path)
+    with pytest.raises(DevenvError, match="the cluster devenv is not there"):
+        await stack.bring({"httpd": "v1"})
+    assert not any(" load " in line for line in calls())
