@@ -193,9 +193,12 @@ class Kubernetes:
     async def _ready_and_forwarded(self, services: Sequence[str], note: Note) -> None:
         """httpd is ready first: the stack's port leads to it while php-fpm still gets its content."""
         listening = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen(listening))
-            await self._ready(services, note, listening)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._listen(listening))
+                await self._ready(services, note, listening)
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
     async def _listen(self, when: asyncio.Event) -> None:
         """On the stack's port of this machine, from then on, also when devenv has ended."""

@@ -91,9 +91,8 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
 
     async def run() -> int:
         gate = Gate(settings, arguments.command)
-        # Looks repeat themselves, each from a port of its own, sooner than a resolver repeats a question that
-        # was lost: as all of one port are, where a cluster's DNS has just started (resolv.conf(5)). The
-        # server behind the gate keeps what it is told.
+        # A name that gets lost, as while a cluster's DNS starts, is asked for by the next look: the resolver
+        # would only keep that waiting (resolv.conf(5)). The server behind the gate keeps its own options.
         os.environ.setdefault("RES_OPTIONS", "attempts:1")
         return await gate.run()
 
