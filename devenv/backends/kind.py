@@ -27,8 +27,8 @@ from devenv.tools.registry import Registry
 NODE_LABEL = "io.x-k8s.kind.cluster"
 _READY = 120.0
 """Seconds in which the nodes of a new cluster must be ready, or those that were stopped answer again."""
-_MADE = 300.0
-"""Seconds in which kind makes a cluster, image there."""
+_MADE = 480.0
+"""Seconds until a cluster is not waited for any more: more than its making gets, whose failure says why."""
 _PODS = 60.0
 """Seconds in which what ran in nodes that have just started runs again."""
 _BACK = 15.0

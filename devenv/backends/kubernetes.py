@@ -183,26 +183,14 @@ class Kubernetes:
                 await self._ready([PHP_FPM], note)
                 await self._restore_last()
             await self._apply(httpd=_HTTPD_REPLICAS)
-            await self._ready_and_forwarded(SERVICES, note)
+            await self._ready(SERVICES, note)
         elif replace == HTTPD:
             await self._apply(httpd=_HTTPD_REPLICAS)
-            await self._ready_and_forwarded([HTTPD], note)
-        # A pod that is ready is not yet known to each node.
-        await http.until_it_serves(self._stack.stack.port, self._stack.app.warmup, _SERVES)
+            await self._ready([HTTPD], note)
+        await self._listen()
 
-    async def _ready_and_forwarded(self, services: Sequence[str], note: Note) -> None:
-        """httpd is ready first: the stack's port leads to it while php-fpm still gets its content."""
-        listening = asyncio.Event()
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._listen(listening))
-                await self._ready(services, note, listening)
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-
-    async def _listen(self, when: asyncio.Event) -> None:
-        """On the stack's port of this machine, from then on, also when devenv has ended."""
-        await when.wait()
+    async def _listen(self) -> None:
+        """On the stack's port of this machine, from now on, also when devenv has ended."""
         at = self._cluster
         kubectl = (at.program, *at.pin)
         target = portforward.Target(at.kubeconfig, at.context, at.namespace, kubectl=kubectl)
@@ -214,6 +202,8 @@ class Kubernetes:
                 str(error),
                 "make it yours, and see that the disk is not full",
             ) from error
+        # A pod that is ready is not yet known to each node.
+        await http.until_it_serves(self._stack.stack.port, self._stack.app.warmup, _SERVES)
 
     async def join_registry(self) -> bool:
         return False
@@ -308,17 +298,12 @@ class Kubernetes:
         await self.restore(owner, snapshot)
         self._restore.unlink()
 
-    async def _ready(self, services: Sequence[str], note: Note, httpd: asyncio.Event | None = None) -> None:
-        """Wait until all pods of these deployments are ready, and no others are there; or tell why not.
-
-        `httpd` is set as soon as those of httpd are.
-        """
+    async def _ready(self, services: Sequence[str], note: Note) -> None:
+        """Wait until all pods of these deployments are ready, and no others are there; or tell why not."""
         waiting = _Waiting(note)
         async with aclosing(self._looks(services)) as looks:
             async for found, there in looks:
                 late = [one for one in services if not rolled_out(found.get(one))]
-                if httpd is not None and HTTPD not in late:
-                    httpd.set()
                 if not late:
                     return
                 await self._wait_on([pod for pod in there if pods.service(pod) in late], waiting)

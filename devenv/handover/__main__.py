@@ -90,11 +90,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     from .gate import Gate
 
     async def run() -> int:
-        gate = Gate(settings, arguments.command)
-        # A name that gets lost, as while a cluster's DNS starts, is asked for by the next look: the resolver
-        # would only keep that waiting (resolv.conf(5)). The server behind the gate keeps its own options.
-        os.environ.setdefault("RES_OPTIONS", "attempts:1")
-        return await gate.run()
+        return await Gate(settings, arguments.command).run()
 
     if disorder := settings.deadlines.disorder():
         raise Problem("the deadlines do not fit together", disorder, "mend GATE_DEADLINE_…")

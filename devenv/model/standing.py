@@ -101,34 +101,31 @@ def standing(instances: Sequence[Instance], by_hand: ByHand) -> Standing:
             return Standing(revive=owner, unknown=unknown)
         discard = (*arriving, *blank)
         return Standing(owner=owner, moved=tuple(moved), forks=forks, discard=discard, unknown=unknown)
-    if restarting := tuple(one for one in blank if one.state == "restarting"):
-        # Its engine starts it again. Until then the record of a pod cannot be read: it may own the content.
-        return Standing(unknown=(*unknown, *restarting))
+    # What its engine starts again has no gate yet, and the record of a pod cannot be read until then.
+    restarting = (one for one in blank if one.state == "restarting")
+    if silent := (*unknown, *restarting):
+        # One of them may be the one that has the content, or that the others know of.
+        return Standing(unknown=silent)
     waiting = [one for one in arriving if one.running]
     if back := [one for one in waiting if one.gate and one.gate.successor]:
         # It relays to one that ends, and takes the content back from it: a newer one waits for that as well.
         waiting = back
     if len(waiting) == 1:
         # Its predecessor, if there is one, keeps the content until this one has said that it opened.
-        return Standing(resume=waiting[0], unknown=unknown)
-    if unknown:
-        # Its gate may have just been started: it can be the one that the others know of.
-        return Standing(resume=waiting[0] if len(waiting) == 1 else None, unknown=unknown)
+        return Standing(resume=waiting[0])
     if len(waiting) > 1:
         # One that has begun to take the content over waits for its owner alone; a fresh one can begin anew.
         first, *others = sorted(waiting, key=lambda one: one.gate is None or one.gate.role != "fresh")
         return Standing(
-            unknown=unknown,
             problem=f"{_names(waiting)} all wait for the content, and nobody owns it",
             next_step=f"stop all but {first.name}: {'; '.join(by_hand('stop', one) for one in others)}",
         )
     if moved:
         return Standing(
-            unknown=unknown,
             problem=f"{_names(moved)} handed its content to an instance that is gone",
             next_step=_RECOVER,
         )
-    return Standing(discard=(*arriving, *blank), unknown=unknown)
+    return Standing(discard=(*arriving, *blank))
 
 
 _RECOVER = "start the later owner again; if it is gone for good: devenv recover --from NAME"

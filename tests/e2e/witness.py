@@ -35,7 +35,7 @@ async def writers(stack: Stack) -> AsyncIterator[Counted]:
 def one_owner(devenv: Devenv) -> dict[str, object]:
     """The stack as it is left: one instance, at work."""
     found = devenv.containers("php-fpm")
-    assert len(found) == 1, "\n".join(f"{one}: {docker('exec', one, 'gate', 'status')}" for one in found)
+    assert len(found) == 1, devenv("status").told()
     [instance] = found
     status: dict[str, object] = json.loads(docker("exec", instance, "gate", "status"))
     assert (status["role"], status["state"], status["ready"]) == ("owner", "open", True)
