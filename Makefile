@@ -19,7 +19,7 @@ down: setup
 	$(DEVENV) down
 
 test: fast system images node-image
-	$(PY) -m pytest --ignore=tests/unit --ignore=tests/tui
+	$(PY) -m pytest -n 2 --dist loadfile --ignore=tests/unit --ignore=tests/tui
 
 # Those that need no engine.
 fast: setup-dev

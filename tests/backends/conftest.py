@@ -84,9 +84,10 @@ async def made(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Ba
         await one.remove_all(content=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of one cluster for all tests: the first makes it."""
+    """The folder of one cluster for all tests: the first makes it. It goes with the last, since it takes
+    a part of a processor from all that come after."""
     folder = tmp_path_factory.mktemp("cluster")
 
     async def ready() -> None:
