@@ -67,6 +67,9 @@ class Gate:
         self._loop.add_signal_handler(signal.SIGCHLD, instance.servers.reap)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
+        # A shell's job in the background ignores it, and so would php-fpm until it has a handler of its own:
+        # one that is told to end just as it starts would serve on.
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         server = Server(self._settings.control, instance.secret, self._deadlines, self._answer)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         watching = [

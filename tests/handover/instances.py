@@ -61,7 +61,10 @@ class Instance:
         self.env |= {"GATE_LISTEN": f"{address}:9000", "GATE_CONTROL": f"{address}:9010"}
 
     def start(self) -> Instance:
-        script = 'mount --bind "$1" /etc/hosts && mount --bind "$2" "$3" && shift 3 && exec "$@"'
+        # As a job in the background of a shell, which does not take SIGQUIT.
+        script = (
+            'trap "" QUIT; mount --bind "$1" /etc/hosts && mount --bind "$2" "$3" && shift 3 && exec "$@"'
+        )
         mounts = [str(self.stack.hosts), str(self.data), str(self.stack.app / "data")]
         gate = [sys.executable, "-m", "devenv.handover", "run", "--", *FPM]
         with self.log.open("ab") as log:
@@ -99,6 +102,12 @@ class Instance:
     def server_pid(self) -> int:
         """Of the master of php-fpm."""
         return _children(self._gate_pid)[0]
+
+    def ignores(self, number: signal.Signals) -> bool:
+        """Whether its gate does, and so whatever it starts."""
+        status = Path(f"/proc/{self._gate_pid}/status").read_text()
+        [ignored] = (line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
+        return bool(int(ignored, 16) >> number - 1 & 1)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self._gate_pid, number)

@@ -556,6 +556,10 @@ def test_a_shell_program_is_waited_for_and_one_that_is_too_late_is_refused(
     assert get(stack, "/notes")[1] == "note begun\nnote ended\n"
 
 
+def test_a_server_that_has_just_started_can_be_told_to_end_whoever_started_the_gate(first: Instance) -> None:
+    assert not first.ignores(signal.SIGQUIT)
+
+
 def test_a_killed_server_is_started_again(stack: Stack, first: Instance) -> None:
     get(stack, "/")
     os.kill(first.server_pid(), signal.SIGKILL)
