@@ -18,6 +18,7 @@ up: setup
 down: setup
 	$(DEVENV) down
 
+# In two lanes: each module has a stack, images and a cluster of its own.
 test: fast system images node-image
 	$(PY) -m pytest -n 2 --dist loadfile --ignore=tests/unit --ignore=tests/tui
 
