@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -294,6 +296,69 @@ async def test_the_documented_way_by_hand_keeps_the_content(
         types("kubectl delete deployment,service,secret,pod -n testing --all --wait --grace-period=1")
         for name in names:
             docker("image", "rm", f"byhand/{name}")
+
+
+LISTEN = "import socket, time; s = socket.create_server(('', 9000)); time.sleep(900)"
+CONNECT = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)
+    print("reached")
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+def test_a_stranger_reaches_no_instance_where_the_network_enforces_policies(
+    stack: Devenv, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    """Whether it does, a policy of the test's own tells: that of a pod which nobody may reach."""
+    outside = Kubectl(kubeconfig(stack), "default")
+    [php_fpm] = kubectl.php_fpm()
+    image = kubectl("get", "pod", php_fpm, "-o", "jsonpath={.spec.containers[0].image}")
+
+    def pod(name: str) -> dict[str, Any]:
+        container: dict[str, Any] = {"name": "python", "image": image, "imagePullPolicy": "Never"}
+        container |= {"command": ["python3", "-c", LISTEN]}
+        container |= {"readinessProbe": {"tcpSocket": {"port": 9000}, "periodSeconds": 1}}
+        spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"app": name}},
+            "spec": spec,
+        }
+
+    shut = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "shut"},
+        "spec": {"podSelector": {"matchLabels": {"app": "shut"}}, "policyTypes": ["Ingress"]},
+    }
+    made = tmp_path / "strangers.json"
+    made.write_text(
+        json.dumps({"apiVersion": "v1", "kind": "List", "items": [shut, pod("shut"), pod("stranger")]})
+    )
+
+    def reaches(there: str, port: int) -> bool:
+        told = outside("exec", "stranger", "--", "python3", "-c", CONNECT, there, str(port))
+        assert told in ("reached", "TimeoutError", "ConnectionRefusedError")
+        return told == "reached"
+
+    outside("apply", "--filename", str(made))
+    try:
+        outside("wait", "--for=condition=Ready", "pod/shut", "pod/stranger", "--timeout=60s")
+        enforced = not reaches(address(outside, "shut"), 9000)
+        httpd = kubectl("get", "pods", "-l", "app.kubernetes.io/name=httpd", "-o", "name").split()[0]
+        assert reaches(address(kubectl, httpd.removeprefix("pod/")), 8080)
+        for port in (9000, 9010):
+            assert reaches(address(kubectl, php_fpm), port) is not enforced
+    finally:
+        outside("delete", "--filename", str(made), "--wait=false")
+
+
+def address(kubectl: Kubectl, pod: str) -> str:
+    return kubectl("get", "pod", pod, "-o", "jsonpath={.status.podIP}")
 
 
 def test_the_cluster_goes_when_a_person_says_so(devenv: Devenv) -> None:
