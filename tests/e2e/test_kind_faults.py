@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.engine
 
 NAME = f"devenv-kf{SUFFIX}"
 NODE = f"{NAME}-control-plane"
+HTTPD = ("get", "pods", "-l", "app.kubernetes.io/name=httpd", "-o", "name")
 SOON = 12
 """Seconds in which a command that only looks has told of an API server that does not answer."""
 PATIENCE = 60
@@ -126,6 +128,35 @@ def test_an_api_server_that_is_away_is_told_of_at_once_and_the_port_heals_when_i
     said = log.read_text()[told:]
     assert len(re.findall("is back after", said)) == 1, said
     assert content(stack) == before
+
+
+@contextmanager
+def asleep(process: int) -> Iterator[None]:
+    """Neither it nor anything that it has started gets a moment, as while a laptop is closed."""
+    family = [process]
+    for one in family:
+        for task in Path(f"/proc/{one}/task").iterdir():
+            family += map(int, (task / "children").read_text().split())
+    for one in family:
+        os.kill(one, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for one in family:
+            os.kill(one, signal.SIGCONT)
+
+
+def test_a_port_that_slept_while_httpd_was_replaced_heals_as_it_wakes(
+    stack: Devenv, kubectl: Kubectl
+) -> None:
+    forwarder = int((stack.state / "kind" / "portforward" / "portforward.pid").read_text())
+    with asleep(forwarder):
+        kubectl("rollout", "restart", "deployment/httpd")
+        kubectl("rollout", "status", "deployment/httpd", "--timeout=120s")
+        until(lambda: len(kubectl(*HTTPD).split()) == 2, "the old pods of httpd do not go")
+        assert not serves(stack)
+    woken = time.monotonic()
+    assert until(lambda: serves(stack), "the port does not heal") - woken < 3
 
 
 def test_a_node_that_does_not_run_is_not_started_by_a_look(stack: Devenv) -> None:

@@ -55,6 +55,10 @@ def comments(devenv: Devenv) -> int:
     return rows(devenv)["symfony_demo_comment"]
 
 
+def address(kubectl: Kubectl, pod: str) -> str:
+    return kubectl("get", "pod", pod, "-o", "jsonpath={.status.podIP}")
+
+
 def test_the_whole_story_on_a_cluster(devenv: Devenv, kubectl: Kubectl) -> None:
     up = devenv.done("up")
     assert up.of("action-ended")[0]["url"] == devenv.stack.url
@@ -312,7 +316,17 @@ except OSError as error:
 def test_a_stranger_reaches_no_instance_where_the_network_enforces_policies(
     stack: Devenv, kubectl: Kubectl, tmp_path: Path
 ) -> None:
-    """Whether it does, a policy of the test's own tells: that of a pod which nobody may reach."""
+    """Whether it does, a policy of the test's own tells: that of a pod which nobody may reach.
+
+    Where it does not, the test can see only that they are there, and for each pod.
+    """
+    there = kubectl("get", "networkpolicies", "-o", "jsonpath={.items[*].metadata.name}").split()
+    assert sorted(there) == ["default-deny", "httpd", "names", "php-fpm"]
+    denied = json.loads(kubectl("get", "networkpolicy", "default-deny", "-o", "json"))["spec"]["podSelector"]
+    [(label, value)] = denied["matchLabels"].items()
+    assert kubectl("get", "pods", "-o", "name") == kubectl(
+        "get", "pods", "-l", f"{label}={value}", "-o", "name"
+    )
     outside = Kubectl(kubeconfig(stack), "default")
     [php_fpm] = kubectl.php_fpm()
     image = kubectl("get", "pod", php_fpm, "-o", "jsonpath={.spec.containers[0].image}")
@@ -355,10 +369,6 @@ def test_a_stranger_reaches_no_instance_where_the_network_enforces_policies(
             assert reaches(address(kubectl, php_fpm), port) is not enforced
     finally:
         outside("delete", "--filename", str(made), "--wait=false")
-
-
-def address(kubectl: Kubectl, pod: str) -> str:
-    return kubectl("get", "pod", pod, "-o", "jsonpath={.status.podIP}")
 
 
 def test_the_cluster_goes_when_a_person_says_so(devenv: Devenv) -> None:
