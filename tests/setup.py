@@ -21,6 +21,7 @@ PACKAGES = {
     "php8.2-fpm": "php-fpm8.2",
     "php8.2-sqlite3": "",
     "procps": "ps",
+    "slirp4netns": "slirp4netns",
     "sqlite3": "sqlite3",
     "tmux": "tmux",
 }

@@ -144,7 +144,9 @@ class BuiltImages:
         return told.stdout.strip() if told.code == 0 else ""
 
     def _argv(self, wanted: _Wanted, labels: Mapping[str, str]) -> list[str]:
-        argv = ["docker", "buildx", "build", "--load", "--progress=rawjson"]
+        # An engine that stores images in containerd would make an index of image and provenance; a push
+        # makes the index, of the images of all platforms.
+        argv = ["docker", "buildx", "build", "--load", "--progress=rawjson", "--provenance=false"]
         argv += ["--platform", wanted.platform] if wanted.platform else []
         argv += ["--file", str(self._context / "docker" / wanted.service / "Dockerfile")]
         argv += ["--tag", wanted.name]

@@ -46,7 +46,8 @@ async def push(images: Mapping[str, str], reference: str, note: Note, *, force: 
         )
     there = await _there(reference)
     ours = {platform: known[name].digest for platform, name in images.items()}
-    other = [one for one, own in ours.items() if own not in there.names.get(one, (own,))]
+    same = await asyncio.gather(*(_same(reference, one, own, there) for one, own in ours.items()))
+    other = [platform for platform, is_same in zip(ours, same, strict=True) if not is_same]
     if not other and there.is_index and set(ours) <= set(there.names):
         return Pushed(reference, there.digest, there.platforms)
     if other and not force:
@@ -56,7 +57,7 @@ async def push(images: Mapping[str, str], reference: str, note: Note, *, force: 
             "give the release another name: devenv push --release NAME; or replace it: devenv push --force",
         )
     sent = await asyncio.gather(
-        *(_push_one(name, _own(reference, platform), note) for platform, name in images.items())
+        *(_push_one(name, reference, platform, note) for platform, name in images.items())
     )
     kept = {one: digest for one, digest in there.platforms.items() if one not in ours}
     wanted = kept | dict(zip(ours, (digest for digest, _ in sent), strict=True))
@@ -87,12 +88,12 @@ async def _there(reference: str) -> _There:
     text = await _again(partial(_ask, reference), reference)
     if text is None:
         return _There("", False, {}, {})
-    digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    digest = _digest(text)
     raw = _read(text)
     platforms = manifests(raw)
     if not platforms:
         # Of one platform, which only its configuration names: it counts as other content for all.
-        return _There(digest, False, {}, dict.fromkeys(PLATFORMS, (configuration(raw),)))
+        return _There(digest, False, {}, dict.fromkeys(PLATFORMS, (digest, configuration(raw))))
     each = (partial(_ask, at_digest(reference, one)) for one in platforms.values())
     asked = await asyncio.gather(*(_again(one, reference) for one in each))
     names = {
@@ -100,6 +101,22 @@ async def _there(reference: str) -> _There:
         for (platform, one), text in zip(platforms.items(), asked, strict=True)
     }
     return _There(digest, True, platforms, names)
+
+
+async def _same(reference: str, platform: str, digest: str, there: _There) -> bool:
+    """Whether an image that its engine calls so is what a registry has for that platform, if it has any."""
+    if platform not in there.names or digest in there.names[platform]:
+        return True
+    # An engine that stores images in containerd may call one by an index, of it and of how it was built.
+    own = _own(reference, platform)
+    text = await _again(partial(_ask, own), own)
+    if text is None or _digest(text) != digest:
+        return False
+    return manifests(_read(text)).get(platform) == there.platforms.get(platform)
+
+
+def _digest(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _read(text: str) -> dict[str, Any]:
@@ -117,14 +134,18 @@ async def _ask(reference: str) -> str | None:
         raise
 
 
-async def _push_one(image: str, reference: str, note: Note) -> tuple[str, int]:
+async def _push_one(image: str, reference: str, platform: str, note: Note) -> tuple[str, int]:
     """The digest of its manifest, and how many layers were sent."""
-    await docker.call("tag", image, reference)
+    own = _own(reference, platform)
+    await docker.call("tag", image, own)
     try:
         # Once: docker itself tries each layer again, for most of a minute.
-        return await _again(partial(_send, reference, note), reference, tries=1)
+        digest, layers = await _again(partial(_send, own, note), own, tries=1)
     finally:
-        await docker.call("image", "rm", "--no-prune", reference, check=False)
+        await docker.call("image", "rm", "--no-prune", own, check=False)
+    named = at_digest(reference, digest)
+    text = await _again(partial(docker.ask_registry, named, _ANSWER), named)
+    return manifests(_read(text)).get(platform, digest), layers
 
 
 async def _send(reference: str, note: Note) -> tuple[str, int]:
@@ -163,7 +184,7 @@ async def _create(reference: str, wanted: Mapping[str, str]) -> str:
             "somebody else has pushed it at the same time",
             "push it again",
         )
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return _digest(text)
 
 
 async def _again(work: Callable[[], Awaitable[T]], reference: str, tries: int = _TRIES) -> T:

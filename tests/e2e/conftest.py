@@ -52,6 +52,8 @@ class Run:
 class Devenv:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    through: tuple[str, ...] = ()
+    """The command that starts it, where that is not the test itself."""
 
     @property
     def stack(self) -> Stack:
@@ -71,7 +73,7 @@ class Devenv:
     def start_plain(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """As a person at no terminal runs it."""
         return subprocess.Popen(
-            [sys.executable, "-m", "devenv", *arguments],
+            [*self.through, sys.executable, "-m", "devenv", *arguments],
             cwd=self.folder,
             env={**os.environ, **self.environment, **environment},
             stdin=subprocess.DEVNULL,

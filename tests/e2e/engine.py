@@ -6,36 +6,43 @@ nothing of it outlives the process that holds these namespaces.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE = 60
 _OWN = ("--net", "--pid", "--mount")
+_RESOLVER = "10.0.2.3"
+"""That of slirp4netns."""
 
 
 def unfit() -> str:
     """Why there can be none on this machine; empty where it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "only root on Linux can start a second engine"
-    if missing := [one for one in ("dockerd", "unshare", "nsenter", "ip") if shutil.which(one) is None]:
+    programs = ("dockerd", "unshare", "nsenter", "ip", "slirp4netns")
+    if missing := [one for one in programs if shutil.which(one) is None]:
         return f"not installed: {', '.join(missing)}"
     made = subprocess.run(["unshare", *_OWN, "--fork", "true"], capture_output=True, text=True, check=False)
     return f"this machine makes no namespaces: {made.stderr.strip()}" if made.returncode else ""
 
 
 class Engine:
-    """Lives in `folder`; `inside` is the process whose namespaces it is started in."""
+    """Lives in `folder`; `inside` is the process whose namespaces it is started in, `features` are dockerd's."""
 
-    def __init__(self, folder: Path, inside: int) -> None:
+    def __init__(self, folder: Path, inside: int, features: Sequence[str]) -> None:
         self._folder = folder
+        self._features = features
         self._inside = ["nsenter", *_OWN, "--target", str(inside)]
+        self.network = ("nsenter", "--net", "--target", str(inside))
+        """What starts a program that is to reach the ports of its containers."""
         self.host = f"unix://{folder / 'docker.sock'}"
         self._process: subprocess.Popen[bytes] | None = None
         self._run("ip", "link", "set", "lo", "up")
@@ -46,7 +53,9 @@ class Engine:
     def start(self) -> None:
         folder = self._folder
         command = ["dockerd", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/run"]
-        command += ["--pidfile", f"{folder}/docker.pid", "--host", self.host]
+        command += ["--pidfile", f"{folder}/docker.pid", "--host", self.host, "--dns", _RESOLVER]
+        (folder / "config.json").write_text(json.dumps({"features": dict.fromkeys(self._features, True)}))
+        command += ["--config-file", f"{folder}/config.json"]
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*self._inside, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -84,7 +93,7 @@ def _children(pid: int) -> list[int]:
 
 
 @contextmanager
-def engine(folder: Path) -> Iterator[Engine]:
+def engine(folder: Path, *features: str) -> Iterator[Engine]:
     # A shell, since the first process has to collect those whose parents have ended.
     first = ["sh", "-c", "while :; do sleep 0.2; done"]
     holding = ["unshare", *_OWN, "--fork", "--kill-child", "--mount-proc", *first]
@@ -94,12 +103,28 @@ def engine(folder: Path) -> Iterator[Engine]:
             while not (inside := _children(holder.pid)):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-            made = Engine(folder, inside[0])
-            made.start()
-            yield made
+            made = Engine(folder, inside[0], features)
+            with _way_out(inside[0]):
+                made.start()
+                yield made
         finally:
             # The first process of the namespace takes all others along, containers as well.
             holder.kill()
             holder.wait()
             made.wait()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _way_out(inside: int) -> Iterator[None]:
+    """To Debian's packages, for builds: in user mode, so that this machine's filter rules stay as they are."""
+    ready, told = os.pipe()
+    slirp = ["slirp4netns", "--configure", "--disable-host-loopback", f"--ready-fd={told}", str(inside), "tap0"]
+    with subprocess.Popen(slirp, pass_fds=[told], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as out:
+        os.close(told)
+        try:
+            assert os.read(ready, 1), "slirp4netns has ended"
+            yield
+        finally:
+            os.close(ready)
+            out.kill()

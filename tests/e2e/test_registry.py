@@ -151,6 +151,8 @@ class _Forbidding(BaseHTTPRequestHandler):
     """A registry in which this user may read, and write nowhere."""
 
     protocol_version = "HTTP/1.1"
+    # Else an answer to who speaks TLS would have no status line, by which clients know plain HTTP.
+    default_request_version = "HTTP/1.1"
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
