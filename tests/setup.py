@@ -10,12 +10,13 @@ import sys
 from devenv.doctor import apt, host
 from devenv.doctor.apt import Recipe
 from devenv.errors import DevenvError
-from devenv.tools import process
+from devenv.tools import process, programs
 
 PACKAGES = {
     "apache2-bin": "apache2",
     "chromium": "chromium",
     "chromium-driver": "chromedriver",
+    "golang-1.24-go": "",
     "iproute2": "ip",
     "php8.2-cli": "php8.2",
     "php8.2-fpm": "php-fpm8.2",
@@ -25,13 +26,18 @@ PACKAGES = {
     "sqlite3": "sqlite3",
     "tmux": "tmux",
 }
-"""Debian's package, and the program that is wanted of it, wherever it comes from."""
+"""Debian's package, and the program that is wanted of it, wherever it comes from; empty where _LOOK tells."""
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 async def missing() -> tuple[str, ...]:
-    sqlite = await _php_has_sqlite()
-    return tuple(name for name, program in PACKAGES.items() if not (_there(program) if program else sqlite))
+    return tuple(
+        [
+            name
+            for name, program in PACKAGES.items()
+            if not (_there(program) if program else await _LOOK[name]())
+        ]
+    )
 
 
 def _there(program: str) -> bool:
@@ -44,6 +50,14 @@ async def _php_has_sqlite() -> bool:
         return False
     asked = await process.run(["php8.2", "-m"], check=False)
     return "pdo_sqlite" in asked.stdout.split()
+
+
+async def _go_fits() -> bool:
+    found = await programs.find(programs.GO)
+    return found is not None and found.fits
+
+
+_LOOK = {"golang-1.24-go": _go_fits, "php8.2-sqlite3": _php_has_sqlite}
 
 
 async def main() -> None:

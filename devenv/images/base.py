@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
-from collections.abc import Callable
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +17,11 @@ from devenv.images import pull
 from devenv.model.events import BuildStage, Emit
 from devenv.model.plan import on
 from devenv.model.platform import architecture, local
-from devenv.tools import process
+from devenv.tools import docker, process
 
 DEFAULT = "debian:bookworm-slim"
 _MAKE = 600.0
+_SAVE = 120.0
 
 
 async def ensure(image: str, context: Path, emit: Emit, platform: str = "") -> bool:
@@ -29,6 +35,32 @@ async def ensure(image: str, context: Path, emit: Emit, platform: str = "") -> b
         await _make(image, context, silence, platform, partial(BuildStage, stage, ""), emit)
 
     return await pull.ensure(image, stage, make, emit, platform)
+
+
+@asynccontextmanager
+async def given(image: str, builder: str) -> AsyncIterator[Sequence[str]]:
+    """Arguments of a build, by which that builder builds on the image that is here."""
+    if await docker.has_images(builder):
+        yield ()
+        return
+    with tempfile.TemporaryDirectory(prefix="devenv-base-") as folder:
+        digest = await _save(image, Path(folder))
+        yield ("--build-context", f"{image}=oci-layout://{folder}@{digest}")
+
+
+async def _save(image: str, folder: Path) -> str:
+    """As an image layout of OCI, which docker has made since 25.0; the digest in it."""
+    archive = folder / "archive.tar"
+    await docker.call("save", "--output", str(archive), image, timeout=_SAVE)
+    with docker.readable("docker save", "unset BUILDX_BUILDER: the engine's own builder has the base image"):
+        with tarfile.open(archive) as packed:
+            await asyncio.to_thread(packed.extractall, folder, filter="data")
+        archive.unlink()
+        try:
+            index = json.loads((folder / "index.json").read_text())
+        except FileNotFoundError as missing:
+            raise ValueError("no image layout of OCI, as docker makes it since 25.0") from missing
+        return str(index["manifests"][0]["digest"])
 
 
 async def _make(

@@ -66,18 +66,19 @@ class BuiltImages:
         )
         labels = {inputs.LABEL: self._inputs(wanted, known)} | _provenance(wanted, known, revision)
         progress = Progress(wanted.repository, release)
-        argv = self._argv(wanted, labels)
         self._logs.mkdir(parents=True, exist_ok=True)
         path = self._logs / f"{wanted.repository}-{release}.log"
         with path.open("w", encoding="utf-8", errors="replace") as log, docker.engine_errors():
             try:
-                async with aclosing(process.stream(argv, env={"BUILDX_BUILDER": builder})) as lines:
-                    async for line in lines:
-                        for told in progress.read(line.text):
-                            if isinstance(told, BuildStage):
-                                emit(told)
-                            else:
-                                log.write(f"{told}\n")
+                async with base.given(wanted.base, builder) as given:
+                    argv = self._argv(wanted, labels, given)
+                    async with aclosing(process.stream(argv, env={"BUILDX_BUILDER": builder})) as lines:
+                        async for line in lines:
+                            for told in progress.read(line.text):
+                                if isinstance(told, BuildStage):
+                                    emit(told)
+                                else:
+                                    log.write(f"{told}\n")
             except CommandFailed as error:
                 raise self._failure(wanted, progress, path, error) from error
         return True
@@ -143,7 +144,7 @@ class BuiltImages:
             return ""
         return told.stdout.strip() if told.code == 0 else ""
 
-    def _argv(self, wanted: _Wanted, labels: Mapping[str, str]) -> list[str]:
+    def _argv(self, wanted: _Wanted, labels: Mapping[str, str], given: Sequence[str]) -> list[str]:
         # An engine that stores images in containerd would make an index of image and provenance; a push
         # makes the index, of the images of all platforms.
         argv = ["docker", "buildx", "build", "--load", "--progress=rawjson", "--provenance=false"]
@@ -156,7 +157,7 @@ class BuiltImages:
             argv += ["--build-arg", f"{name}={value}"]
         if self._app is not None:
             argv += ["--build-context", f"app={self._app}"]
-        return [*argv, str(self._context)]
+        return [*argv, *given, str(self._context)]
 
     def _failure(self, wanted: _Wanted, progress: Progress, path: Path, error: CommandFailed) -> DevenvError:
         stage, said = progress.cause()

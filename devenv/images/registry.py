@@ -72,7 +72,7 @@ class OwnRegistry:
         emit(BuildStage("registry", "", words, "started"))
         recipe = self._context / "docker" / "registry" / "Dockerfile"
         made = await docker.call(
-            "buildx", "build", "--builder", await docker.builder(), "--load", "--quiet",
+            "buildx", "build", "--builder", await docker.own_builder(), "--load", "--quiet",
             "--tag", self._image, "--build-arg", f"BASE={base_image}",
             "--file", str(recipe), str(self._context), timeout=_MAKE,
         )  # fmt: skip

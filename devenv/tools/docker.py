@@ -131,15 +131,23 @@ async def platform() -> str:
     return (await server())[1]
 
 
-async def builder() -> str:
-    """The builder that images are built with: the engine's own, which has the images that are here.
-
-    BUILDX_BUILDER names another one, as for buildx itself.
-    """
-    if chosen := os.environ.get("BUILDX_BUILDER"):
-        return chosen
-    # buildx calls an engine's own builder as its context (docs.docker.com/build/builders).
+async def own_builder() -> str:
+    """The builder that has the images which are here: that of the engine itself."""
+    # buildx calls it as its context (docs.docker.com/build/builders).
     return (await call("context", "show")).stdout.strip()
+
+
+async def builder() -> str:
+    """The builder that images are built with: BUILDX_BUILDER, as for buildx itself, or the engine's own."""
+    return os.environ.get("BUILDX_BUILDER") or await own_builder()
+
+
+async def has_images(builder: str) -> bool:
+    """Whether it has those that are here. One in a container of its own asks registries alone."""
+    if not os.environ.get("BUILDX_BUILDER"):
+        return True
+    told = await call("buildx", "inspect", builder)
+    return re.search(r"^Driver:\s*docker$", told.stdout, re.MULTILINE) is not None
 
 
 async def platforms() -> frozenset[str]:

@@ -35,7 +35,7 @@ def unfit() -> str:
 
 
 class Engine:
-    """Lives in `folder`; `inside` is the process whose namespaces it is started in, `features` are dockerd's."""
+    """Lives in `folder`; `inside` is the process whose namespaces it is started in."""
 
     def __init__(self, folder: Path, inside: int, features: Sequence[str]) -> None:
         self._folder = folder
@@ -117,10 +117,13 @@ def engine(folder: Path, *features: str) -> Iterator[Engine]:
 
 @contextmanager
 def _way_out(inside: int) -> Iterator[None]:
-    """To Debian's packages, for builds: in user mode, so that this machine's filter rules stay as they are."""
+    """To Debian's packages, for builds. In user mode: this machine's filter rules stay as they are."""
     ready, told = os.pipe()
-    slirp = ["slirp4netns", "--configure", "--disable-host-loopback", f"--ready-fd={told}", str(inside), "tap0"]
-    with subprocess.Popen(slirp, pass_fds=[told], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as out:
+    slirp = ["slirp4netns", "--configure", "--disable-host-loopback", f"--ready-fd={told}"]
+    silent = subprocess.DEVNULL
+    with subprocess.Popen(
+        [*slirp, str(inside), "tap0"], pass_fds=[told], stdout=silent, stderr=silent
+    ) as out:
         os.close(told)
         try:
             assert os.read(ready, 1), "slirp4netns has ended"

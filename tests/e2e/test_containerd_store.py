@@ -1,4 +1,4 @@
-"""An engine that stores images in containerd, as Docker Desktop does, and newer engines where none was before.
+"""An engine that stores images in containerd, as Docker Desktop and newer engines do by themselves.
 
 It calls an image by its manifest, not by its configuration, and would add to each image how it was built.
 """
@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e import engine as engines
 from tests.e2e.conftest import Devenv, Run, docker, free_port, make
-from tests.e2e.witness import content, one_owner
+from tests.e2e.witness import one_owner
 
 pytestmark = pytest.mark.engine
 
