@@ -288,7 +288,7 @@ class Kind(Kubernetes):
     async def _load(self, images: Sequence[str]) -> list[str]:
         """Through the stack's own registry where that runs, which is faster."""
         brought: list[str] = []
-        if await self._registry.runs():
+        if await self._registry.answers():
             with suppress(DevenvError):
                 await self._registry.join(await kind.nodes(self._name))
                 brought = await kind.pull(self._name, images, self._registry.host)

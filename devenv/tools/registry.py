@@ -22,6 +22,8 @@ NETWORK = "kind"
 _PORT = 5000
 """Within the container."""
 _STARTS = 15.0
+_HANGS = 6.0
+"""Longer than it is unreachable as it joins a network."""
 _CERTS = "/etc/containerd/certs.d"
 
 
@@ -47,6 +49,10 @@ class Registry:
             "ps", "--filter", f"label={LABEL}={self.name}", "--filter", f"publish={self.port}", "--quiet"
         )
         return bool(listed.stdout.strip())
+
+    async def answers(self) -> bool:
+        """Whether it runs, and does not hang: who sends to one that does, waits for long."""
+        return await self.runs() and await self._answers_within(_HANGS)
 
     async def start(self, image: str) -> bool:
         """Have it answer. True if it was not there; what it stores outlives it."""
@@ -85,12 +91,8 @@ class Registry:
         return True
 
     async def _until_it_answers(self) -> None:
-        deadline = time.monotonic() + _STARTS
-        while time.monotonic() < deadline:
-            with suppress(OSError, TimeoutError):
-                if await http.status(self.port, "/v2/") == OK:
-                    return
-            await asyncio.sleep(0.1)
+        if await self._answers_within(_STARTS):
+            return
         said = await docker.call("logs", "--tail", "20", self.container, check=False)
         raise DevenvError(
             "the registry does not answer",
@@ -98,6 +100,15 @@ class Registry:
             "see its log below, mend it, and try again: devenv registry up",
             (said.stdout + said.stderr).strip(),
         )
+
+    async def _answers_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with suppress(OSError, TimeoutError):
+                if await http.status(self.port, "/v2/") == OK:
+                    return True
+            await asyncio.sleep(0.1)
+        return False
 
     async def stop(self) -> bool:
         """True if it was there. Its volume stays, and so does another's container of this name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,3 +66,26 @@ class Kubectl:
         found = json.loads(self("get", "pods", "-l", "app.kubernetes.io/name=php-fpm", "-o", "json"))
         pods = [pod["metadata"] for pod in found["items"] if pod["status"]["phase"] != "Failed"]
         return [pod["name"] for pod in pods if "deletionTimestamp" not in pod]
+
+
+_NODE_INFO = (
+    "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion", "machineID",
+    "osImage", "systemUUID",
+)  # fmt: skip
+
+
+@contextmanager
+def node_of(admin: Kubectl, name: str, platform: str) -> Iterator[None]:
+    """A node of that platform, as the API server knows it; no machine is behind it."""
+    system, _, architecture = platform.partition("/")
+    info = dict.fromkeys(_NODE_INFO, "") | {"architecture": architecture, "operatingSystem": system}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}, file)
+        file.flush()
+        admin("create", "--filename", file.name)
+    try:
+        patch = json.dumps({"status": {"nodeInfo": info}})
+        admin("patch", "node", name, "--subresource=status", "--patch", patch)
+        yield
+    finally:
+        admin("delete", "node", name)

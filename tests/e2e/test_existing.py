@@ -14,7 +14,7 @@ import pytest
 from devenv import assets
 from devenv.tools import http, kind
 from devenv.tools.registry import Registry
-from tests.e2e.cluster import Kubectl, done_in_time
+from tests.e2e.cluster import Kubectl, done_in_time, node_of
 from tests.e2e.conftest import SUFFIX, Devenv, Run, docker, free_port, make
 from tests.e2e.witness import nothing_lost, writers
 
@@ -212,6 +212,12 @@ def test_contexts_that_are_none_or_may_not_be_used(devenv: Devenv, admin: Kubect
     assert blind.code == 2, blind.told()
     assert "says whose certificate its server must have" in blind.failure["what"]
 
+    assert found_by_doctor(devenv, "kind-none")["reason"] == "your kubeconfig has no context kind-none"
+    assert CONTEXT in found_by_doctor(devenv, "kind-none")["mend"]
+    assert "production is not allowed" in found_by_doctor(devenv, "production")["reason"]
+    assert '[cluster] allow = ["production"]' in found_by_doctor(devenv, "production")["mend"]
+    assert found_by_doctor(devenv, CONTEXT)["status"] == "ok"
+
     toml = devenv.folder / "devenv.toml"
     before = toml.read_text()
     toml.write_text(f'{before}allow = ["production"]\n')
@@ -223,6 +229,12 @@ def test_contexts_that_are_none_or_may_not_be_used(devenv: Devenv, admin: Kubect
     both = devenv("status", "--backend", "kind", "--context", CONTEXT)
     assert both.code == 2, both.told()
     assert "kind takes no context" in both.failure["what"]
+
+
+def found_by_doctor(devenv: Devenv, context: str) -> dict[str, Any]:
+    [answer] = devenv("doctor", "--backend", "cluster", "--context", context).of("answer")
+    [found] = [one for one in answer["data"]["checks"] if one["name"] == "context"]
+    return dict(found)
 
 
 def test_a_context_that_was_renamed_and_one_that_leads_elsewhere(stack: Devenv, admin: Kubectl) -> None:
@@ -267,30 +279,17 @@ def test_a_node_of_another_architecture(stack: Devenv, admin: Kubectl) -> None:
     subject = f"--serviceaccount={NAMESPACE}:developer"
     admin("create", "clusterrole", "see-nodes", "--verb=get,list", "--resource=nodes")
     admin("create", "clusterrolebinding", "see-nodes", "--clusterrole=see-nodes", subject)
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "raspberry"}}
-    path = admin.kubeconfig.parent / "node.json"
-    path.write_text(json.dumps(node))
-    info = {"architecture": "arm64", "operatingSystem": "linux"}
-    status = {"status": {"nodeInfo": dict.fromkeys(NODE_INFO, "") | info}}
     before = admin.php_fpm()
     try:
-        admin("create", "--filename", str(path))
-        admin("patch", "node", "raspberry", "--subresource=status", "--patch", json.dumps(status))
-        run = stack("upgrade", "--to", "v2")
+        with node_of(admin, "raspberry", "linux/arm64"):
+            run = stack("upgrade", "--to", "v2")
     finally:
-        admin("delete", "node", "raspberry")
         admin("delete", "clusterrolebinding,clusterrole", "see-nodes")
     assert run.code == 4, run.told()
     assert "php-fpm:v2 is for linux/amd64, and the node raspberry is linux/arm64" in run.failure["what"]
     assert "devenv push --platform linux/amd64,linux/arm64 --release v2" in run.failure["next"]
     assert "--build-missing" in run.failure["next"]
     assert admin.php_fpm() == before
-
-
-NODE_INFO = (
-    "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion", "machineID",
-    "osImage", "systemUUID",
-)  # fmt: skip
 
 
 def test_a_program_of_another_architecture_is_recognised_as_it_dies(stack: Devenv, admin: Kubectl) -> None:

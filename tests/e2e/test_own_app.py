@@ -7,7 +7,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import http.client
+import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -168,6 +170,28 @@ def test_an_image_that_the_working_tree_has_left_behind_is_seen_until_it_runs_an
     assert images(shop) == {"httpd": "older", "php-fpm": "current"}
     shop.done("up")
     assert images(shop) == {"httpd": "current", "php-fpm": "current"}
+
+
+def test_an_image_names_the_commit_that_it_was_made_of(shop: Devenv) -> None:
+    source = shop.folder / "shop"
+    as_somebody = ("-c", "user.name=somebody", "-c", "user.email=somebody@localhost")
+
+    def git(*arguments: str) -> str:
+        argv = ["git", "-C", str(source), *as_somebody, *arguments]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    def revision() -> str:
+        shop.done("build", "--release", "v7")
+        [image] = json.loads(docker("image", "inspect", shop.stack.image("php-fpm", "v7")))
+        return str(image["Config"]["Labels"]["org.opencontainers.image.revision"])
+
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "first")
+    assert revision() == git("rev-parse", "HEAD")
+    (source / "web" / "more.txt").write_text("more\n")
+    git("add", "--all")
+    assert revision() == f"{git('rev-parse', 'HEAD')}-dirty"
 
 
 def upgrade_with(shop: Devenv, visitor: Visitor) -> tuple[Run, dict[str, Answer]]:

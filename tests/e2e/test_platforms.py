@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import Kubectl, done_in_time, kubeconfig, on_kind
+from devenv.model import platform as platforms
+from tests.e2e.cluster import Kubectl, done_in_time, kubeconfig, node_of, on_kind
 from tests.e2e.conftest import Devenv, docker, free_port, make
 from tests.e2e.witness import one_owner
 
@@ -185,6 +186,83 @@ def test_a_cluster_gets_its_images_through_the_registry(stack: Devenv) -> None:
     assert time.monotonic() - began < 120
     [pod] = kubectl.php_fpm()
     assert kubectl("get", "pod", pod, "-o", "jsonpath={.spec.containers[0].image}").endswith(":v2")
+
+
+def test_a_registry_that_hangs_is_passed_over(stack: Devenv) -> None:
+    """The image comes to the nodes as it would without one."""
+    container = f"{stack.stack.stack.name}-registry"
+    stack.done("build", "--release", "v4")
+    docker("pause", container)
+    try:
+        began = time.monotonic()
+        stack.done("upgrade", "--to", "v4")
+        assert time.monotonic() - began < 120
+    finally:
+        docker("unpause", container)
+    assert release(stack) == "v4"
+
+
+def test_a_registry_that_takes_nothing_is_passed_over(stack: Devenv) -> None:
+    container = f"{stack.stack.stack.name}-registry"
+    stack.done("build", "--release", "v5")
+    # Its own user, who may do no more than others.
+    docker("exec", container, "chmod", "-R", "a-w", "/var/lib/registry")
+    try:
+        stack.done("upgrade", "--to", "v5")
+    finally:
+        docker("exec", container, "chmod", "-R", "u+w", "/var/lib/registry")
+    assert release(stack) == "v5"
+
+
+def test_a_base_image_for_another_platform_is_pulled_by_its_digest(stack: Devenv, tmp_path: Path) -> None:
+    """From a registry that has it for both under one name."""
+    repository = f"localhost:{stack.stack.registry.port}/base"
+    names = {OWN: stack.stack.images.base, FOREIGN: platforms.local(stack.stack.images.base, FOREIGN)}
+    for platform, name in names.items():
+        one = f"{repository}:{platforms.architecture(platform)}"
+        docker("tag", name, one)
+        docker("push", "--quiet", one)
+        docker("image", "rm", one)
+    each = (f"{repository}:{platforms.architecture(platform)}" for platform in names)
+    docker("buildx", "imagetools", "create", "--tag", f"{repository}:12", *each)
+    index, _ = registry(stack, "base/manifests/12")
+    digests = {one["platform"]["architecture"]: one["digest"] for one in index["manifests"]}
+
+    own = make(tmp_path / "pulls", "devenv-pulls", f'[images]\nbase = "{repository}:12"\n')
+    run = own.done("build", "--platform", FOREIGN)
+    [pulled] = [one["argv"] for one in run.of("command-started") if one["argv"][1] == "pull"]
+    assert pulled[-1] == f"{repository}@{digests[platforms.architecture(FOREIGN)]}"
+    [image] = json.loads(docker("image", "inspect", own.stack.image(foreign("httpd"), "v1")))
+    assert f"{image['Os']}/{image['Architecture']}" == FOREIGN
+    assert image["Config"]["Labels"]["org.opencontainers.image.base.name"] == f"{repository}:12"
+    left = [platforms.local(f"{repository}:12", FOREIGN)]
+    docker("rmi", *left, *(own.stack.image(foreign(service), "v1") for service in SERVICES))
+
+
+def test_what_a_node_of_another_architecture_needs_is_built(stack: Devenv, tmp_path: Path) -> None:
+    """The same cluster, as one that is there already."""
+    port, cluster = stack.stack.registry.port, stack.stack.stack.name
+    more = f'[registry]\npush = "localhost:{port}/near"\n[cluster]\nnamespace = "near"\n'
+    near = make(tmp_path / "near", "devenv-near", more)
+    near.environment["KUBECONFIG"] = str(kubeconfig(stack))
+    near.done("up", "--backend", "cluster", "--context", f"kind-{cluster}")
+    new = f"v{secrets.token_hex(4)}"
+    try:
+        with node_of(Kubectl(kubeconfig(stack)), "other", FOREIGN):
+            assert near("upgrade", "--to", new).code == 4
+            near.done("upgrade", "--to", new, "--build-missing")
+        assert release(near) == new
+        index, digest = registry(stack, f"near/manifests/php-fpm-{new}")
+        assert {one["platform"]["architecture"] for one in index["manifests"]} == {
+            platforms.architecture(one) for one in (OWN, FOREIGN)
+        }
+        there = Kubectl(kubeconfig(stack), "near")
+        [pod] = there.php_fpm()
+        running = there("get", "pod", pod, "-o", "jsonpath={.spec.containers[0].image}")
+        assert running.endswith(f"@{digest}")
+        docker("rmi", *(near.stack.image(name, new) for name in ("php-fpm", foreign("php-fpm"))))
+    finally:
+        near("reset", "--yes")
 
 
 ELSEWHERE = "linux/pdp11"
