@@ -200,6 +200,14 @@ def test_a_registry_that_hangs_is_passed_over(stack: Devenv) -> None:
     finally:
         docker("unpause", container)
     assert release(stack) == "v4"
+    came_without_a_registry(stack, "v4")
+
+
+def came_without_a_registry(stack: Devenv, release: str) -> None:
+    names = docker("exec", f"{stack.stack.stack.name}-control-plane", "crictl", "images")
+    image = stack.stack.image("php-fpm", release)
+    assert f"docker.io/{image}" in names, names
+    assert f"localhost:{stack.stack.registry.port}/{image}" not in names, names
 
 
 def test_a_registry_that_takes_nothing_is_passed_over(stack: Devenv) -> None:
@@ -212,6 +220,7 @@ def test_a_registry_that_takes_nothing_is_passed_over(stack: Devenv) -> None:
     finally:
         docker("exec", container, "chmod", "-R", "u+w", "/var/lib/registry")
     assert release(stack) == "v5"
+    came_without_a_registry(stack, "v5")
 
 
 def test_a_base_image_for_another_platform_is_pulled_by_its_digest(stack: Devenv, tmp_path: Path) -> None:
