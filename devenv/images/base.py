@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
-import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -52,15 +50,13 @@ async def _save(image: str, folder: Path) -> str:
     """As an image layout of OCI, which docker has made since 25.0; the digest in it."""
     archive = folder / "archive.tar"
     await docker.call("save", "--output", str(archive), image, timeout=_SAVE)
+    await process.run(["tar", "-x", "-f", str(archive), "-C", str(folder)], timeout=_SAVE)
+    archive.unlink()
+    index = folder / "index.json"
     with docker.readable("docker save", "unset BUILDX_BUILDER: the engine's own builder has the base image"):
-        with tarfile.open(archive) as packed:
-            await asyncio.to_thread(packed.extractall, folder, filter="data")
-        archive.unlink()
-        try:
-            index = json.loads((folder / "index.json").read_text())
-        except FileNotFoundError as missing:
-            raise ValueError("no image layout of OCI, as docker makes it since 25.0") from missing
-        return str(index["manifests"][0]["digest"])
+        if not index.exists():
+            raise ValueError("no image layout of OCI, as docker makes it since 25.0")
+        return str(json.loads(index.read_text())["manifests"][0]["digest"])
 
 
 async def _make(

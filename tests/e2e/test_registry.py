@@ -5,12 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -147,49 +144,49 @@ def test_credentials_of_dockers_own_store_and_nobody_else_sees_them(
     assert base64.b64encode(b"devenv:right").decode() not in run.told()
 
 
-class _Forbidding(BaseHTTPRequestHandler):
-    """A registry in which this user may read, and write nowhere."""
-
-    protocol_version = "HTTP/1.1"
-    # Else an answer to who speaks TLS would have no status line, by which clients know plain HTTP.
-    default_request_version = "HTTP/1.1"
-
-    def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path == "/v2/":
-            code, problem = HTTPStatus.OK, {}
-        elif self.command in ("GET", "HEAD"):
-            code, problem = HTTPStatus.NOT_FOUND, {"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}
-        else:
-            words = "requested access to the resource is denied"
-            code, problem = HTTPStatus.FORBIDDEN, {"code": "DENIED", "message": words}
-        text = json.dumps({"errors": [problem]} if problem else {}).encode()
-        self.send_response(code)
-        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(text)
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = _answer  # noqa: N815 - http.server's names
-
-    def log_message(self, *_: Any) -> None:
-        pass
+FRONT = """\
+ServerName localhost
+Listen 127.0.0.1:{port}
+PidFile {folder}/httpd.pid
+User daemon
+Group daemon
+ErrorLog {folder}/httpd.log
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
+LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
+ProxyPass "/" "http://{behind}/"
+ProxyPreserveHost On
+<Location "/v2/theirs/">
+    <LimitExcept GET HEAD>
+        Require all denied
+    </LimitExcept>
+</Location>
+"""
+"""Whoever may read everything there, and write everywhere but in one repository."""
 
 
-def test_a_repository_that_one_may_not_write_to(stack: Devenv) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Forbidding)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    host = f"localhost:{server.server_address[1]}"
-    try:
+@contextmanager
+def front(behind: str, folder: Path) -> Iterator[str]:
+    """Apache httpd before a registry. Its address."""
+    port, config = free_port(), folder / "httpd.conf"
+    config.write_text(FRONT.format(port=port, folder=folder, behind=behind))
+    with subprocess.Popen(["apache2", "-DFOREGROUND", "-f", str(config)]) as httpd:
+        try:
+            time.sleep(1)
+            assert httpd.poll() is None, (folder / "httpd.log").read_text()
+            yield f"127.0.0.1:{port}"
+        finally:
+            httpd.terminate()
+
+
+def test_a_repository_that_one_may_not_write_to(stack: Devenv, tmp_path: Path) -> None:
+    with registry(stack) as behind, front(behind, tmp_path) as host:
         run = push(stack, f"{host}/theirs")
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert run.code == 1, run.told()
-    assert f"{host} refuses {host}/theirs" in run.failure["what"]
-    assert f"docker login {host}" in run.failure["next"]
+        assert run.code == 1, run.told()
+        assert f"{host} refuses {host}/theirs" in run.failure["what"]
+        assert f"docker login {host}" in run.failure["next"]
+        sent(push(stack, f"{host}/ours"))
 
 
 def test_a_certificate_that_nobody_has_signed(stack: Devenv, bridge: str, tmp_path: Path) -> None:
