@@ -9,6 +9,7 @@ import sys
 
 from devenv.doctor import apt, host
 from devenv.doctor.apt import Recipe
+from devenv.doctor.host import Host
 from devenv.errors import DevenvError
 from devenv.tools import process, programs
 
@@ -16,7 +17,6 @@ PACKAGES = {
     "apache2-bin": "apache2",
     "chromium": "chromium",
     "chromium-driver": "chromedriver",
-    "golang-1.24-go": "",
     "iproute2": "ip",
     "php8.2-cli": "php8.2",
     "php8.2-fpm": "php-fpm8.2",
@@ -26,18 +26,13 @@ PACKAGES = {
     "sqlite3": "sqlite3",
     "tmux": "tmux",
 }
-"""Debian's package, and the program that is wanted of it, wherever it comes from; empty where _LOOK tells."""
+"""Debian's package, and the program that is wanted of it, wherever it comes from."""
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 async def missing() -> tuple[str, ...]:
-    return tuple(
-        [
-            name
-            for name, program in PACKAGES.items()
-            if not (_there(program) if program else await _LOOK[name]())
-        ]
-    )
+    sqlite = await _php_has_sqlite()
+    return tuple(name for name, program in PACKAGES.items() if not (_there(program) if program else sqlite))
 
 
 def _there(program: str) -> bool:
@@ -52,17 +47,18 @@ async def _php_has_sqlite() -> bool:
     return "pdo_sqlite" in asked.stdout.split()
 
 
-async def _go_fits() -> bool:
+async def _go(machine: Host) -> Recipe:
+    """As doctor installs it: Debian 12 has none that is new enough."""
     found = await programs.find(programs.GO)
-    return found is not None and found.fits
-
-
-_LOOK = {"golang-1.24-go": _go_fits, "php8.2-sqlite3": _php_has_sqlite}
+    if (found is not None and found.fits) or not machine.distribution:
+        return Recipe({}, ())
+    return apt.recipe(machine, {"go"}, apt.sources())
 
 
 async def main() -> None:
     machine = host.look()
-    if not (packages := await missing()):
+    go = await _go(machine)
+    if not (packages := (*await missing(), *go.packages)):
         return
     if not machine.distribution:
         print(f"not Debian: tests that need what is in {', '.join(packages)} are skipped")
@@ -72,7 +68,8 @@ async def main() -> None:
     if become is None:
         print("that needs root: until somebody installs them, tests that need them are skipped")
         return
-    await apt.install(Recipe({}, packages), become, machine, lambda text: print(f"    {text}", flush=True))
+    recipe = Recipe(go.files, packages)
+    await apt.install(recipe, become, machine, lambda text: print(f"    {text}", flush=True))
 
 
 if __name__ == "__main__":

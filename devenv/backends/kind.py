@@ -288,10 +288,11 @@ class Kind(Kubernetes):
     async def _load(self, images: Sequence[str]) -> list[str]:
         """Through the stack's own registry where that runs, which is faster."""
         brought: list[str] = []
-        if await self._registry.answers():
+        if await self._registry.runs():
             with suppress(DevenvError):
                 await self._registry.join(await kind.nodes(self._name))
-                brought = await kind.pull(self._name, images, self._registry.host)
+                if await self._registry.answers():
+                    brought = await kind.pull(self._name, images, self._registry.host)
         # A cluster that was made before nodes knew of it, a registry that has no room: then as without it.
         return brought + await kind.load(self._name, images)
 

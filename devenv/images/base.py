@@ -38,22 +38,31 @@ async def ensure(image: str, context: Path, emit: Emit, platform: str = "") -> b
 @asynccontextmanager
 async def given(image: str, builder: str) -> AsyncIterator[Sequence[str]]:
     """Arguments of a build, by which that builder builds on the image that is here."""
-    if await docker.has_images(builder):
+    if builder == await docker.own_builder():
         yield ()
         return
     with tempfile.TemporaryDirectory(prefix="devenv-base-") as folder:
-        digest = await _save(image, Path(folder))
-        yield ("--build-context", f"{image}=oci-layout://{folder}@{digest}")
+        digest = await _save(image, Path(folder), builder)
+        # Without a tag, buildx 0.33 reads the digest as one.
+        yield ("--build-context", f"{image}=oci-layout://{folder}:base@{digest}")
 
 
-async def _save(image: str, folder: Path) -> str:
+async def _save(image: str, folder: Path, builder: str) -> str:
     """As an image layout of OCI, which docker has made since 25.0; the digest in it."""
-    archive = folder / "archive.tar"
-    await docker.call("save", "--output", str(archive), image, timeout=_SAVE)
-    await process.run(["tar", "-x", "-f", str(archive), "-C", str(folder)], timeout=_SAVE)
-    archive.unlink()
-    index = folder / "index.json"
-    with docker.readable("docker save", "unset BUILDX_BUILDER: the engine's own builder has the base image"):
+    archive, index = folder / "archive.tar", folder / "index.json"
+    next_step = "make room in TMPDIR; or unset BUILDX_BUILDER: the engine's own builder has the base image"
+    try:
+        await docker.call("save", "--output", str(archive), image, timeout=_SAVE)
+        await process.run(["tar", "-x", "-f", str(archive), "-C", str(folder)], timeout=_SAVE)
+        archive.unlink()
+    except (CommandFailed, OSError) as error:
+        raise DevenvError(
+            f"the base image {image} cannot be handed to the builder {builder}",
+            error.why if isinstance(error, CommandFailed) else str(error),
+            next_step,
+            error.log_tail if isinstance(error, CommandFailed) else "",
+        ) from error
+    with docker.readable("docker save", next_step):
         if not index.exists():
             raise ValueError("no image layout of OCI, as docker makes it since 25.0")
         return str(json.loads(index.read_text())["manifests"][0]["digest"])

@@ -68,10 +68,10 @@ class BuiltImages:
         progress = Progress(wanted.repository, release)
         self._logs.mkdir(parents=True, exist_ok=True)
         path = self._logs / f"{wanted.repository}-{release}.log"
-        with path.open("w", encoding="utf-8", errors="replace") as log, docker.engine_errors():
-            try:
-                async with base.given(wanted.base, builder) as given:
-                    argv = self._argv(wanted, labels, given)
+        async with base.given(wanted.base, builder) as given:
+            argv = self._argv(wanted, labels, given)
+            with path.open("w", encoding="utf-8", errors="replace") as log, docker.engine_errors():
+                try:
                     async with aclosing(process.stream(argv, env={"BUILDX_BUILDER": builder})) as lines:
                         async for line in lines:
                             for told in progress.read(line.text):
@@ -79,8 +79,8 @@ class BuiltImages:
                                     emit(told)
                                 else:
                                     log.write(f"{told}\n")
-            except CommandFailed as error:
-                raise self._failure(wanted, progress, path, error) from error
+                except CommandFailed as error:
+                    raise self._failure(wanted, progress, path, error) from error
         return True
 
     def sources(self) -> str:

@@ -105,7 +105,7 @@ async def _there(reference: str) -> _There:
 
 async def _same(reference: str, platform: str, digest: str, there: _There) -> bool:
     """Whether an image that its engine calls so is what a registry has for that platform, if it has any."""
-    if platform not in there.names or digest in there.names[platform]:
+    if platform not in there.names or digest in (there.digest, *there.names[platform]):
         return True
     # An engine that stores images in containerd may call one by an index, of it and of how it was built.
     own = _own(reference, platform)
@@ -137,8 +137,8 @@ async def _ask(reference: str) -> str | None:
 async def _push_one(image: str, reference: str, platform: str, note: Note) -> tuple[str, int]:
     """The digest of its manifest, and how many layers were sent."""
     own = _own(reference, platform)
-    await docker.call("tag", image, own)
     try:
+        await docker.call("tag", image, own)
         # Once: docker itself tries each layer again, for most of a minute.
         digest, layers = await _again(partial(_send, own, note), own, tries=1)
     finally:

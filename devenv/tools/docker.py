@@ -142,14 +142,6 @@ async def builder() -> str:
     return os.environ.get("BUILDX_BUILDER") or await own_builder()
 
 
-async def has_images(builder: str) -> bool:
-    """Whether it has those that are here. One in a container of its own asks registries alone."""
-    if not os.environ.get("BUILDX_BUILDER"):
-        return True
-    told = await call("buildx", "inspect", builder)
-    return re.search(r"^Driver:\s*docker$", told.stdout, re.MULTILINE) is not None
-
-
 async def platforms() -> frozenset[str]:
     """What the builder builds for, by itself or by emulation, as it says now."""
     told = await call("buildx", "inspect", await builder())

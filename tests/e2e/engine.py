@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 PATIENCE = 60
@@ -30,6 +30,8 @@ def unfit() -> str:
     programs = ("dockerd", "unshare", "nsenter", "ip", "slirp4netns")
     if missing := [one for one in programs if shutil.which(one) is None]:
         return f"not installed: {', '.join(missing)}"
+    if not Path("/dev/net/tun").exists():
+        return "this machine has no /dev/net/tun, by which an engine with a network of its own gets out"
     made = subprocess.run(["unshare", *_OWN, "--fork", "true"], capture_output=True, text=True, check=False)
     return f"this machine makes no namespaces: {made.stderr.strip()}" if made.returncode else ""
 
@@ -77,8 +79,8 @@ class Engine:
         self.wait()
 
     def wait(self) -> None:
-        assert self._process is not None
-        self._process.wait(300)
+        if self._process is not None:
+            self._process.wait(300)
 
     def load(self, *images: str) -> None:
         """Copy images of the machine's own engine, which give their ids along."""
@@ -97,36 +99,36 @@ def engine(folder: Path, *features: str) -> Iterator[Engine]:
     # A shell, since the first process has to collect those whose parents have ended.
     first = ["sh", "-c", "while :; do sleep 0.2; done"]
     holding = ["unshare", *_OWN, "--fork", "--kill-child", "--mount-proc", *first]
-    with subprocess.Popen(holding) as holder:
+    with subprocess.Popen(holding) as holder, ExitStack() as ends:
+        ends.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
             deadline = time.monotonic() + 10
             while not (inside := _children(holder.pid)):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             made = Engine(folder, inside[0], features)
-            with _way_out(inside[0]):
+            ends.callback(made.wait)
+            with _way_out(inside[0], folder / "slirp.log"):
                 made.start()
                 yield made
         finally:
             # The first process of the namespace takes all others along, containers as well.
             holder.kill()
             holder.wait()
-            made.wait()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _way_out(inside: int) -> Iterator[None]:
+def _way_out(inside: int, log: Path) -> Iterator[None]:
     """To Debian's packages, for builds. In user mode: this machine's filter rules stay as they are."""
     ready, told = os.pipe()
     slirp = ["slirp4netns", "--configure", "--disable-host-loopback", f"--ready-fd={told}"]
-    silent = subprocess.DEVNULL
-    with subprocess.Popen(
-        [*slirp, str(inside), "tap0"], pass_fds=[told], stdout=silent, stderr=silent
-    ) as out:
+    with (
+        log.open("w") as said,
+        subprocess.Popen([*slirp, str(inside), "tap0"], pass_fds=[told], stdout=said, stderr=said) as out,
+    ):
         os.close(told)
         try:
-            assert os.read(ready, 1), "slirp4netns has ended"
+            assert os.read(ready, 1), log.read_text()
             yield
         finally:
             os.close(ready)

@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import os
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
@@ -173,7 +174,7 @@ def test_an_image_that_the_working_tree_has_left_behind_is_seen_until_it_runs_an
 
 
 def test_an_image_names_the_commit_that_it_was_made_of(shop: Devenv) -> None:
-    source = shop.folder / "shop"
+    source, release = shop.folder / "shop", f"v{secrets.token_hex(4)}"
     as_somebody = ("-c", "user.name=somebody", "-c", "user.email=somebody@localhost")
 
     def git(*arguments: str) -> str:
@@ -181,8 +182,8 @@ def test_an_image_names_the_commit_that_it_was_made_of(shop: Devenv) -> None:
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
     def revision() -> str:
-        shop.done("build", "--release", "v7")
-        [image] = json.loads(docker("image", "inspect", shop.stack.image("php-fpm", "v7")))
+        shop.done("build", "--release", release)
+        [image] = json.loads(docker("image", "inspect", shop.stack.image("php-fpm", release)))
         return str(image["Config"]["Labels"]["org.opencontainers.image.revision"])
 
     git("init", "--quiet")
@@ -192,6 +193,7 @@ def test_an_image_names_the_commit_that_it_was_made_of(shop: Devenv) -> None:
     (source / "web" / "more.txt").write_text("more\n")
     git("add", "--all")
     assert revision() == f"{git('rev-parse', 'HEAD')}-dirty"
+    docker("rmi", *(shop.stack.image(service, release) for service in ("httpd", "php-fpm")))
 
 
 def upgrade_with(shop: Devenv, visitor: Visitor) -> tuple[Run, dict[str, Answer]]:

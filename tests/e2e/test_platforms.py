@@ -249,29 +249,32 @@ def test_a_base_image_for_another_platform_is_pulled_by_its_digest(stack: Devenv
 
 
 def test_what_a_node_of_another_architecture_needs_is_built(stack: Devenv, tmp_path: Path) -> None:
-    """The same cluster, as one that is there already."""
+    """The same cluster, as one that is there already. Nothing of these releases was ever built."""
     port, cluster = stack.stack.registry.port, stack.stack.stack.name
+    first, new = (f"v{secrets.token_hex(4)}" for _ in range(2))
     more = f'[registry]\npush = "localhost:{port}/near"\n[cluster]\nnamespace = "near"\n'
-    near = make(tmp_path / "near", "devenv-near", more)
+    near = make(tmp_path / "near", "devenv-near", f'release = "{first}"\n{more}')
     near.environment["KUBECONFIG"] = str(kubeconfig(stack))
-    near.done("up", "--backend", "cluster", "--context", f"kind-{cluster}")
-    new = f"v{secrets.token_hex(4)}"
+    there = Kubectl(kubeconfig(stack), "near")
     try:
-        with node_of(Kubectl(kubeconfig(stack)), "other", FOREIGN):
+        with node_of(there, "other", FOREIGN):
+            assert near("up", "--backend", "cluster", "--context", f"kind-{cluster}").code == 4
+            near.done("up", "--build-missing")
             assert near("upgrade", "--to", new).code == 4
             near.done("upgrade", "--to", new, "--build-missing")
         assert release(near) == new
-        index, digest = registry(stack, f"near/manifests/php-fpm-{new}")
-        assert {one["platform"]["architecture"] for one in index["manifests"]} == {
-            platforms.architecture(one) for one in (OWN, FOREIGN)
-        }
-        there = Kubectl(kubeconfig(stack), "near")
+        digests = {}
+        for name in (f"httpd-{first}", f"php-fpm-{first}", f"php-fpm-{new}"):
+            index, digests[name] = registry(stack, f"near/manifests/{name}")
+            found = {one["platform"]["architecture"] for one in index["manifests"]}
+            assert found == {platforms.architecture(one) for one in (OWN, FOREIGN)}
         [pod] = there.php_fpm()
         running = there("get", "pod", pod, "-o", "jsonpath={.spec.containers[0].image}")
-        assert running.endswith(f"@{digest}")
-        docker("rmi", *(near.stack.image(name, new) for name in ("php-fpm", foreign("php-fpm"))))
+        assert running.endswith(f"@{digests[f'php-fpm-{new}']}")
     finally:
         near("reset", "--yes")
+        if left := docker("image", "ls", "--quiet", f"{near.stack.stack.name}/*").split():
+            docker("rmi", *left)
 
 
 ELSEWHERE = "linux/pdp11"
