@@ -134,6 +134,13 @@ def docker(*arguments: str, stdin: str = "") -> str:
     return done.stdout.strip()
 
 
+def remove_images(devenv: Devenv) -> None:
+    """All of its stack, of whatever release."""
+    names = ("--format", "{{.Repository}}:{{.Tag}}", f"{devenv.stack.stack.name}/*")
+    if there := docker("image", "ls", *names).split():
+        docker("rmi", *there)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -13,7 +13,7 @@ import pytest
 
 from devenv.tools import programs
 from devenv.tools.programs import GO
-from tests.e2e.conftest import SUFFIX, Devenv, docker, make
+from tests.e2e.conftest import SUFFIX, Devenv, docker, make, remove_images
 from tests.e2e.witness import one_owner
 
 pytestmark = pytest.mark.engine
@@ -64,8 +64,7 @@ def stack(builder: str, tmp_path: Path) -> Iterator[Devenv]:
         yield made
     finally:
         made("reset", "--yes")
-        if left := docker("image", "ls", "--quiet", f"{made.stack.stack.name}/*").split():
-            docker("rmi", *left)
+        remove_images(made)
 
 
 def test_it_builds_on_the_base_image_that_is_here_and_what_it_builds_runs(stack: Devenv) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from devenv.model import platform as platforms
 from tests.e2e.cluster import Kubectl, done_in_time, kubeconfig, node_of, on_kind
-from tests.e2e.conftest import Devenv, docker, free_port, make
+from tests.e2e.conftest import Devenv, docker, free_port, make, remove_images
 from tests.e2e.witness import one_owner
 
 pytestmark = pytest.mark.engine
@@ -273,8 +273,7 @@ def test_what_a_node_of_another_architecture_needs_is_built(stack: Devenv, tmp_p
         assert running.endswith(f"@{digests[f'php-fpm-{new}']}")
     finally:
         near("reset", "--yes")
-        if left := docker("image", "ls", "--quiet", f"{near.stack.stack.name}/*").split():
-            docker("rmi", *left)
+        remove_images(near)
 
 
 ELSEWHERE = "linux/pdp11"
