@@ -43,7 +43,7 @@ async def given(image: str, builder: str) -> AsyncIterator[Sequence[str]]:
         return
     with tempfile.TemporaryDirectory(prefix="devenv-base-") as folder:
         digest = await _save(image, Path(folder), builder)
-        # Without a tag, buildx 0.33 reads the digest as one.
+        # buildx 0.33 takes no digest without a tag (docker/buildx#3793).
         yield ("--build-context", f"{image}=oci-layout://{folder}:base@{digest}")
 
 
@@ -54,14 +54,9 @@ async def _save(image: str, folder: Path, builder: str) -> str:
     try:
         await docker.call("save", "--output", str(archive), image, timeout=_SAVE)
         await process.run(["tar", "-x", "-f", str(archive), "-C", str(folder)], timeout=_SAVE)
-        archive.unlink()
-    except (CommandFailed, OSError) as error:
-        raise DevenvError(
-            f"the base image {image} cannot be handed to the builder {builder}",
-            error.why if isinstance(error, CommandFailed) else str(error),
-            next_step,
-            error.log_tail if isinstance(error, CommandFailed) else "",
-        ) from error
+    except CommandFailed as error:
+        what = f"the base image {image} cannot be handed to the builder {builder}"
+        raise DevenvError(what, error.why, next_step, error.log_tail) from error
     with docker.readable("docker save", next_step):
         if not index.exists():
             raise ValueError("no image layout of OCI, as docker makes it since 25.0")

@@ -70,18 +70,24 @@ class BuiltImages:
         path = self._logs / f"{wanted.repository}-{release}.log"
         async with base.given(wanted.base, builder) as given:
             argv = self._argv(wanted, labels, given)
-            with path.open("w", encoding="utf-8", errors="replace") as log, docker.engine_errors():
-                try:
-                    async with aclosing(process.stream(argv, env={"BUILDX_BUILDER": builder})) as lines:
-                        async for line in lines:
-                            for told in progress.read(line.text):
-                                if isinstance(told, BuildStage):
-                                    emit(told)
-                                else:
-                                    log.write(f"{told}\n")
-                except CommandFailed as error:
-                    raise self._failure(wanted, progress, path, error) from error
+            try:
+                await self._follow(argv, builder, progress, path, emit)
+            except CommandFailed as error:
+                raise self._failure(wanted, progress, path, error) from error
         return True
+
+    async def _follow(
+        self, argv: Sequence[str], builder: str, progress: Progress, path: Path, emit: Emit
+    ) -> None:
+        """Run a build, with its stages told and all that it says in the log at `path`."""
+        with path.open("w", encoding="utf-8", errors="replace") as log, docker.engine_errors():
+            async with aclosing(process.stream(argv, env={"BUILDX_BUILDER": builder})) as lines:
+                async for line in lines:
+                    for told in progress.read(line.text):
+                        if isinstance(told, BuildStage):
+                            emit(told)
+                        else:
+                            log.write(f"{told}\n")
 
     def sources(self) -> str:
         """A hash over all that images are made of but the base image: nobody is asked for it."""

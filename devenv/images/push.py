@@ -93,7 +93,7 @@ async def _there(reference: str) -> _There:
     platforms = manifests(raw)
     if not platforms:
         # Of one platform, which only its configuration names: it counts as other content for all.
-        return _There(digest, False, {}, dict.fromkeys(PLATFORMS, (digest, configuration(raw))))
+        return _There(digest, False, {}, dict.fromkeys(PLATFORMS, (configuration(raw),)))
     each = (partial(_ask, at_digest(reference, one)) for one in platforms.values())
     asked = await asyncio.gather(*(_again(one, reference) for one in each))
     names = {

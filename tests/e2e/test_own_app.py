@@ -20,7 +20,7 @@ from threading import Event
 
 import pytest
 
-from tests.e2e.conftest import PATIENCE, Devenv, Run, docker, make, read_until
+from tests.e2e.conftest import PATIENCE, Devenv, Run, docker, make, read_until, remove_images
 from tests.e2e.witness import nothing_lost, one_owner, writers
 
 pytestmark = pytest.mark.engine
@@ -194,6 +194,29 @@ def test_an_image_names_the_commit_that_it_was_made_of(shop: Devenv) -> None:
     git("add", "--all")
     assert revision() == f"{git('rev-parse', 'HEAD')}-dirty"
     docker("rmi", *(shop.stack.image(service, release) for service in ("httpd", "php-fpm")))
+
+
+def test_composer_installs_what_an_application_has_not_brought_and_goes(tmp_path: Path) -> None:
+    own = make(tmp_path, "devenv-composer", '[app]\nsource = "app"\nwarmup = "/"\n')
+    app = tmp_path / "app"
+    (app / "public").mkdir(parents=True)
+    (app / "src").mkdir()
+    # Nothing that it would have to fetch: its autoloader alone.
+    described = {"repositories": [{"packagist.org": False}], "autoload": {"psr-4": {"Shop\\": "src/"}}}
+    (app / "composer.json").write_text(json.dumps(described))
+    (app / "src" / "Word.php").write_text("<?php namespace Shop; class Word { const SAID = 'loaded'; }\n")
+    (app / "public" / "index.php").write_text(
+        "<?php require '../vendor/autoload.php'; echo Shop\\Word::SAID;\n"
+    )
+    (app / "build.sh").write_text("composer --version > said\n")
+    own.done("build")
+    try:
+        shell = "cat said; cd public; php8.2 index.php; command -v composer || :"
+        told = docker("run", "--rm", "--entrypoint", "sh", own.stack.image("php-fpm", "v1"), "-c", shell)
+        assert told.startswith("Composer")
+        assert told.splitlines()[-1] == "loaded"
+    finally:
+        remove_images(own)
 
 
 def upgrade_with(shop: Devenv, visitor: Visitor) -> tuple[Run, dict[str, Answer]]:
