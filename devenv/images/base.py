@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ from devenv.tools import docker, process
 DEFAULT = "debian:bookworm-slim"
 _MAKE = 600.0
 _SAVE = 120.0
+_START = 300.0
+"""Its image may have to be pulled first."""
 
 
 async def ensure(image: str, context: Path, emit: Emit, platform: str = "") -> bool:
@@ -36,15 +39,32 @@ async def ensure(image: str, context: Path, emit: Emit, platform: str = "") -> b
 
 
 @asynccontextmanager
-async def given(image: str, builder: str) -> AsyncIterator[Sequence[str]]:
-    """Arguments of a build, by which that builder builds on the image that is here."""
+async def given(image: str, builder: str, starting: asyncio.Lock) -> AsyncIterator[Sequence[str]]:
+    """Arguments of a build, by which that builder builds on the image that is here.
+
+    A builder of its own is started under `starting`: two builds that do it at once find it half there.
+    """
     if builder == await docker.own_builder():
         yield ()
         return
+    async with starting:
+        await _start(builder)
     with tempfile.TemporaryDirectory(prefix="devenv-base-") as folder:
         digest = await _save(image, Path(folder), builder)
         # buildx 0.33 takes no digest without a tag (docker/buildx#3793).
         yield ("--build-context", f"{image}=oci-layout://{folder}:base@{digest}")
+
+
+async def _start(builder: str) -> None:
+    try:
+        await docker.call("buildx", "inspect", "--bootstrap", builder, timeout=_START)
+    except CommandFailed as error:
+        raise DevenvError(
+            f"the builder {builder} does not start",
+            error.why,
+            f"see: docker buildx inspect --bootstrap {builder}; or unset BUILDX_BUILDER, which names it",
+            error.log_tail,
+        ) from error
 
 
 async def _save(image: str, folder: Path, builder: str) -> str:

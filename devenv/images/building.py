@@ -28,6 +28,7 @@ class BuiltImages:
         self._stack = stack
         self._context = context
         self._logs = logs
+        self._starting = asyncio.Lock()
         self._app = (root / stack.app.source).resolve() if stack.app.source else None
 
     async def ensure_base(self, emit: Emit, platform: str = "") -> bool:
@@ -68,7 +69,7 @@ class BuiltImages:
         progress = Progress(wanted.repository, release)
         self._logs.mkdir(parents=True, exist_ok=True)
         path = self._logs / f"{wanted.repository}-{release}.log"
-        async with base.given(wanted.base, builder) as given:
+        async with base.given(wanted.base, builder, self._starting) as given:
             argv = self._argv(wanted, labels, given)
             try:
                 await self._follow(argv, builder, progress, path, emit)
