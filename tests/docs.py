@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from devenv.handover import states
 from devenv.model.actions import key_table
 
-PAGE = Path(__file__).parents[1] / "docs" / "terminal.md"
-_KEYS = re.compile(r"(<!-- keys: .*? -->\n).*?(<!-- end of keys -->)", re.DOTALL)
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-def renewed(page: str) -> str:
-    """The page with the keys of the table of actions."""
-    return _KEYS.sub(lambda found: f"{found[1]}\n{key_table()}\n{found[2]}", page)
+def _diagram() -> str:
+    return f"```mermaid\n{states.diagram()}\n```"
+
+
+PAGES: Mapping[Path, Mapping[str, Callable[[], str]]] = {
+    DOCS / "terminal.md": {"keys": key_table},
+    DOCS / "handover.md": {"diagram": _diagram, "transitions": states.table},
+}
+"""Pages with the names of their parts, each between two comments, and what makes them."""
+
+
+def renewed(path: Path) -> str:
+    """The page with its parts as the program has them now."""
+    page = path.read_text(encoding="utf-8")
+    for name, make in PAGES[path].items():
+        part = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        page, count = part.subn(lambda found, make=make: f"{found[1]}\n{make()}\n{found[2]}", page)
+        assert count == 1, f"{path.name} has {count} parts {name}"
+    return page
 
 
 if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(renewed(path), encoding="utf-8")

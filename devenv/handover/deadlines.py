@@ -3,7 +3,7 @@
 They only make sense in this order, which a test holds::
 
     poll < drain budget < lease < absent < hook < termination < grace period
-    termination + finish + save + endpoints + linger < grace period
+    termination + finish + shell + save + endpoints + linger < grace period
 
 A lease outlives a drain, so an owner never opens while its successor still waits for
 the drain; the hook outlives many leases, so that one lost lease is not a failed upgrade;
@@ -50,6 +50,10 @@ class Deadlines:
     endpoints: float = 0.0
     """A moved instance that ends goes on relaying this long after an owner is ready: Kubernetes takes some
     seconds until every node knows that requests go elsewhere. In compose each request asks for the name."""
+    retirement: float = 60.0
+    """An owner that was told that no successor comes believes it so long."""
+    sign: float = 5.0
+    """Between two looks of an owner at the signature beside the snapshots: whether it is still its own."""
     linger: float = 1.0
     """A moved instance refuses connections this long before it exits, while names still list it."""
     relay: float = 30.0
@@ -73,7 +77,7 @@ class Deadlines:
         for shorter, longer in itertools.pairwise(chain):
             if getattr(self, shorter) >= getattr(self, longer):
                 return f"deadline {shorter} must be shorter than {longer}"
-        last = ("termination", "finish", "save", "endpoints", "linger")
+        last = ("termination", "finish", "shell", "save", "endpoints", "linger")
         if sum(getattr(self, name) for name in last) >= self.grace:
             return f"deadlines {', '.join(last[:-1])} and {last[-1]} together must be shorter than grace"
         return None

@@ -14,19 +14,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from . import database, snapshot
-from .instance import Instance, State, in_thread
+from . import mark as marks
+from .discovery import View
+from .instance import Instance, in_thread
 from .mark import NOTHING
 from .owner import Owner
+from .placement import Placement
 from .problem import Problem
 from .record import Role
 from .relay import refuse_new
 from .settings import Address, Settings
+from .states import State
 from .successor import Course
 from .wire import Refused, Reply, Request, Server, Unreachable
 
 _PR_SET_CHILD_SUBREAPER = 36
 _EXIT = 2.0
 """To end the process itself, before the engine would."""
+_AGAIN = 1.0
+"""Until work that has failed begins anew."""
 Verb = Callable[[Request], Awaitable[Reply]]
 
 
@@ -40,7 +46,6 @@ class Gate:
         self._stop = asyncio.Event()
         self._course: Course | None = None
         self._course_task: asyncio.Task[None] | None = None
-        self._retired = False
         self._verbs: dict[str, Verb] = {
             "status": self._status,
             "start": self._start,
@@ -73,8 +78,9 @@ class Gate:
         server = Server(self._settings.control, instance.secret, self._deadlines, self._answer)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         watching = [
-            asyncio.create_task(instance.servers.watch(self._restart_server, self._deadlines.poll)),
-            asyncio.create_task(self._find_self()),
+            asyncio.create_task(self._keep(self._watch_servers)),
+            asyncio.create_task(self._keep(self._find_self)),
+            asyncio.create_task(self._keep(self._keep_signed)),
         ]
         try:
             self._resume()
@@ -87,22 +93,34 @@ class Gate:
             server.shutdown()
         return 0
 
+    async def _keep(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Work that lasts as long as the instance: what it fails of is told, and it goes on."""
+        while True:
+            try:
+                return await work()
+            except Exception as error:
+                traceback.print_exception(error)
+                self._instance.journal.write("gate", "failed", task=work.__name__, why=repr(error))
+            await asyncio.sleep(_AGAIN)
+
     def _resume(self) -> None:
         """Go on from what the record says."""
-        record = self._instance.record
+        instance, record = self._instance, self._instance.record
         if record.role is Role.MOVED and record.successor is not None:
-            self._relay()
-        elif record.role is Role.OWNER and record.served and self._instance.superseded() is None:
-            self._instance.open()
+            instance.make("relay")
+            instance.relay_to(record.successor, sure=False)
+            self._owner.say("relaying", to=record.successor.uid, resumed=True)
+        elif (
+            record.role is Role.OWNER
+            and record.served
+            and not record.staged
+            and not instance.copied
+            and instance.superseded() is None
+        ):
+            instance.open()
             self._owner.say("opened", epoch=record.epoch, resumed=True)
         else:
             self._begin()
-
-    def _relay(self) -> None:
-        instance = self._instance
-        assert instance.record.successor is not None
-        instance.relay_to(instance.record.successor, sure=False)
-        self._owner.say("relaying", to=instance.record.successor.uid, resumed=True)
 
     def _begin(self, taking_back: Address | None = None) -> None:
         if self._course_task is None or self._course_task.done():
@@ -116,7 +134,7 @@ class Gate:
             await course.run(taking_back)
         except Problem as problem:
             self._fail(problem)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:
             traceback.print_exception(error)
             self._fail(Problem("the hand-over failed", repr(error), "see the log of this instance"))
 
@@ -125,9 +143,37 @@ class Gate:
         if self._course:
             self._course.say("failed", **problem.as_json())
 
+    async def _watch_servers(self) -> None:
+        await self._instance.servers.watch(self._restart_server, self._deadlines.poll)
+
     def _restart_server(self) -> None:
         if self._instance.state is State.OPEN:
             self._instance.serve()
+
+    async def _keep_signed(self) -> None:
+        """An owner that serves has signed, as long as no other one has: then it serves nobody any more."""
+        instance = self._instance
+        while True:
+            await asyncio.sleep(self._deadlines.sign)
+            if instance.record.role is not Role.OWNER or instance.state not in (State.OPEN, State.CLOSED):
+                continue
+            if (problem := await in_thread(instance.superseded)) is not None:
+                await self._step_aside(problem)
+            elif instance.state is State.OPEN:
+                instance.sign()
+
+    async def _step_aside(self, problem: Problem) -> None:
+        """Started again, it finds out at once, and waits for a person."""
+        instance = self._instance
+        if not instance.may("step aside"):
+            return
+        self._owner.revoke()
+        refuse_new(instance.listener)
+        instance.make("step aside")
+        self._owner.say("superseded", why=problem.why)
+        await instance.servers.begin_drain()
+        await instance.servers.drained(self._deadlines.finish)
+        self._stop.set()
 
     async def _find_self(self) -> None:
         """Until others can find us under our name, no engine may rely on us."""
@@ -161,6 +207,7 @@ class Gate:
 
     async def _start(self, request: Request) -> Reply:
         """Try again, if the last try has failed."""
+        self._instance.retire(0)
         if self._instance.failed is not None and not self._instance.terminating:
             self._begin()
         return Reply({})
@@ -168,15 +215,15 @@ class Gate:
     async def _take_back(self, request: Request) -> Reply:
         """Our successor is ending, and asks us to take the database."""
         record = self._instance.record
-        if record.role is not Role.MOVED or self._instance.terminating:
+        if not (record.role is Role.MOVED and self._instance.may("take back")):
             raise Problem("this instance takes nothing back", f"its role is {record.role}", "find another")
         self._begin(taking_back=(request.peer, int(request.fields["control"])))
         return Reply({})
 
     async def _retire(self, request: Request) -> Reply:
-        """No successor comes: the end shall not wait for one."""
-        self._retired = True
-        return Reply({})
+        """No successor comes: an end within the next minute shall not wait for one."""
+        self._instance.retire(self._deadlines.retirement)
+        return Reply({"seconds": self._deadlines.retirement})
 
     async def _restore(self, request: Request) -> Reply:
         """Replace the content by that of the snapshot at `path`, which is in this instance."""
@@ -185,28 +232,85 @@ class Gate:
 
     async def _recover(self, request: Request) -> Reply:
         """Go on with what is here: the one that had the content since is gone for good, a person says."""
-        instance, record = self._instance, self._instance.record
-        if record.role is Role.FRESH:
+        instance = self._instance
+        if not request.fields.get("force"):
+            self._require_no_owner(await instance.look())
+        if instance.record.role is Role.FRESH:
             await self._recover_snapshot()
-        elif record.role is Role.MOVED or (
-            record.role is Role.OWNER and record.served and instance.state is State.STARTING
-        ):
-            if record.role is Role.MOVED and self._settings.database.exists():
+        elif instance.record.staged and instance.record.role is Role.INCOMING:
+            await self._recover_staged()
+        elif instance.may("recover") and instance.record.role is not Role.INCOMING:
+            await self._cancel_course()
+            if instance.record.role is Role.MOVED and self._settings.database.exists():
                 database.thaw(self._settings.database)
-            # A lineage of its own: should the other come back, neither passes for the other.
-            lineage = secrets.token_hex(8)
-            instance.write_record(role=Role.OWNER, successor=None, lineage=lineage, epoch=record.epoch + 1)
-            instance.failed = None
-            instance.enter(State.CLOSED)
-            instance.open()
+            self._own()
         else:
             raise Problem(
                 "there is nothing to recover",
-                f"the role is {record.role}, the state {instance.state}",
+                f"the role is {instance.record.role}, the state {instance.state}",
                 "ask one that has moved, or one that waits for an owner",
             )
         self._owner.say("recovered", epoch=instance.record.epoch)
         return Reply(instance.status())
+
+    def _require_no_owner(self, view: View) -> None:
+        """Two that serve would each take writes that the other one never gets."""
+        anyway = "if you know better: devenv recover --force (by hand: gate recover --force)"
+        for seen in view.peers:
+            status = seen.status
+            name = f"{seen.uid[:8]} at {seen.control[0]} ({status['release']}, epoch {status['epoch']})"
+            if seen.role is Role.OWNER and status["served"]:
+                raise Problem(
+                    "another instance owns the content and serves it",
+                    name,
+                    f"leave it to that one, or end it first; {anyway}",
+                )
+            if seen.role is Role.INCOMING and status.get("staged"):
+                raise Problem(
+                    "another instance has the newest content",
+                    f"{name} has all of it, and was not told yet that it may own it",
+                    f"recover that one; {anyway}",
+                )
+        if view.silent or view.unknown:
+            raise Problem(
+                "it is not sure that the owner is gone",
+                f"{', '.join(view.silent)} does not answer" if view.silent else str(view.unknown),
+                f"end what does not answer, then try again; {anyway}",
+                final=False,
+            )
+
+    async def _recover_staged(self) -> None:
+        """All of the content is here, and whoever could say that it has let go is gone."""
+        instance = self._instance
+        await self._cancel_course()
+        if not instance.record.staged:
+            return  # the answer came just now
+        await in_thread(Placement(self._settings).put)
+        self._own()
+        await in_thread(Placement(self._settings).forget)
+
+    async def _cancel_course(self) -> None:
+        if self._course_task is not None:
+            self._course_task.cancel()
+            await asyncio.wait([self._course_task])
+
+    def _own(self) -> None:
+        instance = self._instance
+        mark = None
+        with contextlib.suppress(Problem):
+            mark = marks.load(self._settings.snapshots)
+        instance.make(
+            "recover",
+            successor=None,
+            # Of its own: should the other come back, neither passes for the other.
+            lineage=secrets.token_hex(8),
+            epoch=instance.record.epoch + 1,
+            forsaken=mark.uid if mark else "",
+            staged=False,
+            token="",
+        )
+        instance.failed = None
+        instance.open()
 
     async def _recover_snapshot(self) -> None:
         """Begin with the newest snapshot, though the instance that has the content did not save it."""
@@ -226,6 +330,8 @@ class Gate:
 
     async def _end(self) -> None:
         instance = self._instance
+        if instance.state is State.ENDING:
+            return  # it has stepped aside
         instance.terminating = True
         asked = time.monotonic()
         self._owner.say("terminating", role=instance.record.role)
@@ -235,6 +341,8 @@ class Gate:
             await self._end_owner(last)
         if instance.record.role is Role.MOVED:
             await self._end_moved(asked + self._deadlines.grace)
+        elif instance.may("leave"):
+            instance.make("leave")
 
     async def _end_course(self, last: float) -> None:
         """A terminating instance takes no database; but if it may have it already, it finds out."""
@@ -251,17 +359,24 @@ class Gate:
     async def _end_owner(self, last: float) -> None:
         """Hand over to whoever is there; alone, save a snapshot."""
         instance = self._instance
-        if not self._retired:
-            await self._wait_for_successor(last)
-        if instance.record.role is not Role.OWNER:
+        await self._wait_for_successor(last)
+        if not instance.may("end"):
             return
+        # From here on nothing opens it again: what is saved now is the last word.
+        self._owner.revoke()
         refuse_new(instance.listener)
-        drained = await instance.close(self._deadlines.finish)
-        if not drained:
+        instance.make("end")
+        await instance.servers.begin_drain()
+        if not await instance.servers.drained(self._deadlines.finish):
             self._owner.say("cut", requests=instance.servers.unfinished())
             instance.servers.kill()
-        instance.enter(State.ENDING)
-        if self._settings.snapshots is not None:
+        if self._settings.snapshots is None:
+            return
+        if self._owner.restoring:
+            instance.journal.write("content", "unsaved", why="a snapshot is still being put in its place")
+        elif not await self._owner.shut_out():
+            instance.journal.write("content", "unsaved", why="a program in a shell does not end")
+        else:
             await self._save_last()
 
     async def _save_last(self) -> None:
@@ -284,7 +399,14 @@ class Gate:
         instance = self._instance
         alone = time.monotonic()
         asked: set[str] = set()
-        while instance.record.role is Role.OWNER and time.monotonic() < last and not self._retired:
+        while instance.record.role is Role.OWNER and time.monotonic() < last:
+            busy = self._owner.lease is not None or self._owner.restoring
+            if busy or instance.retired:
+                if not busy:
+                    return
+                alone = time.monotonic()
+                await asyncio.sleep(self._deadlines.poll)
+                continue
             view = await instance.look()
             others = [seen for seen in view.peers if not seen.status["terminating"]]
             comes = any(seen.role in (Role.FRESH, Role.INCOMING) for seen in others)
@@ -293,7 +415,7 @@ class Gate:
                     asked.add(seen.uid)
                     comes |= await self._ask_take_back(seen.control)
             heard = time.monotonic() - self._owner.last_word < self._deadlines.successor
-            if comes or heard or self._owner.lease is not None:
+            if comes or heard:
                 alone = time.monotonic()
             elif time.monotonic() - alone > self._deadlines.successor:
                 return
@@ -323,7 +445,7 @@ class Gate:
         if self._deadlines.endpoints:
             await self._wait_for_a_ready_owner(time.monotonic() + self._deadlines.relay)
             await asyncio.sleep(self._deadlines.endpoints)
-        instance.enter(State.ENDING)
+        instance.make("end relay")
         self._owner.say("ending", relayed=instance.relay.relayed if instance.relay else 0)
         if instance.relay is not None:
             instance.relay.drain_and_close()

@@ -12,9 +12,8 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from . import mark as marks
 from . import record as records
@@ -26,6 +25,7 @@ from .record import FORMAT, Record, Role, Successor
 from .relay import Relay, waiting
 from .servers import Servers
 from .settings import Address, Settings
+from .states import Machine, State
 from .wire import Peer
 
 T = TypeVar("T")
@@ -34,31 +34,27 @@ BACKLOG = 4096
 """How many connections the kernel holds while we are closed (at most net.core.somaxconn)."""
 
 
-class State(StrEnum):
-    STARTING = "starting"
-    INCOMING = "incoming"
-    OPEN = "open"
-    CLOSED = "closed"
-    RELAYING = "relaying"
-    ENDING = "ending"
-
-
-class Instance:
+class Instance(Machine):
     def __init__(self, settings: Settings, command: Sequence[str]) -> None:
         self.settings = settings
         self.secret = settings.secret()
-        self.record_path = settings.state / "record.json"
-        self.record = records.load(self.record_path) or Record()
-        records.save(self.record_path, self.record)
+        path = settings.state / "record.json"
+        record = records.load(path) or Record()
+        here = socket.gethostname()
+        self.copied = record.host not in ("", here)
+        """The disk is a copy of another instance's, which may serve: `docker commit` makes such."""
+        if self.copied:
+            record = record.evolve(uid=Record().uid, token="")
+            if record.role is Role.INCOMING:
+                record = record.evolve(staged=False)  # that hand-over is the other one's
+        super().__init__(path, record.evolve(host=here))
+        records.save(path, self.record)
         self.journal = Journal(settings.state / "events.jsonl", self.record.uid)
-        self.state = State.STARTING
-        self.since = time.time()
-        self.terminating = False
         self.found_self = False
-        self.restored: dict[str, Any] | None = None
         self.failed: Problem | None = None
         self.held = 0
         self._signed: Mark | None = None
+        self._unsigned = False
         self.relay: Relay | None = None
         self.listener = _bind(settings.listen)
         self._listening = False
@@ -75,7 +71,7 @@ class Instance:
             State.CLOSED,
             State.RELAYING,
         )
-        return serves and self.found_self
+        return serves and self.found_self and not self.servers.unable
 
     def status(self) -> dict[str, Any]:
         record = self.record
@@ -91,13 +87,14 @@ class Instance:
             "epoch": record.epoch,
             "lineage": record.lineage or None,
             "served": record.served,
+            "staged": record.staged,
             "state": self.state,
             "ready": self.ready,
             "terminating": self.terminating,
             "size": size,
             "held": self.held,
             "relayed": self.relay.relayed if self.relay else 0,
-            "restored": self.restored,
+            "restored": record.restored,
             "successor": record.successor
             and {"uid": record.successor.uid, "address": record.successor.address},
             "since": round(self.since, 3),
@@ -146,19 +143,11 @@ class Instance:
             if now != successor:
                 self.write_record(successor=now)
 
-    def enter(self, state: State) -> None:
-        self.state, self.since = state, time.time()
-
-    def write_record(self, **changes: Any) -> None:
-        """Change the record; on return it is on the disk."""
-        changed = self.record.evolve(**changes)
-        records.save(self.record_path, changed)
-        self.record = changed
-
     def sign(self, *, saved: str = "") -> None:
         """Tell beside the snapshots that we have the content, or which snapshot has all of ours.
 
-        Where that cannot be written we serve all the same: it helps those who come later, and us not.
+        Where that cannot be written we serve all the same, and try again. But what was signed before must
+        not send a new instance to a snapshot that is older than what is served since.
         """
         folder, record = self.settings.snapshots, self.record
         if folder is None:
@@ -168,12 +157,16 @@ class Instance:
         if mark == self._signed:
             return
         try:
-            if saved and (last := marks.load(folder)) is not None and last.uid != record.uid:
+            if self.superseded() is not None:
                 return  # another one has gone on, and what we have is not the content any more
             marks.save(folder, mark)
-            self._signed = mark
+            self._signed, self._unsigned = mark, False
         except (OSError, Problem) as error:
-            self.journal.write("content", "unsigned", why=str(error))
+            if not self._unsigned:
+                self.journal.write("content", "unsigned", why=str(error))
+            self._unsigned = True
+            with contextlib.suppress(OSError):
+                marks.lapse(folder)
 
     def superseded(self) -> Problem | None:
         """Another instance has served since we did: one that restored our last snapshot, or was told to."""
@@ -185,20 +178,24 @@ class Instance:
         return Problem(
             "another instance has gone on with the content",
             f"{mark} has served since this one did",
-            f"if that one is right, remove this one; to serve what this one has: {_recover_here()}",
+            f"if that one is right, remove this one; to serve what this one has instead, end that one first,"
+            f" then: {_recover_here()}",
         )
 
     def open(self) -> None:
-        """Serve on the listening socket; those who waited there come first."""
-        if not self.record.served:
-            self.write_record(served=True)
+        """Serve on the listening socket; those who waited there come first.
+
+        Raises a `Problem` where another instance has served since this one did.
+        """
+        if (problem := self.superseded()) is not None:
+            raise problem
+        self._count_held()
+        self.make("open", served=True)
         self.sign()
         if self.relay is not None:
             self.relay.stop_accepting()
         self.listen()
-        self._count_held()
         self.serve()
-        self.enter(State.OPEN)
 
     def listen(self) -> None:
         if not self._listening:
@@ -213,16 +210,17 @@ class Instance:
         """Let no request reach a server, and wait for those that have: False if some are not
         done within `budget` seconds. New ones wait in the backlog."""
         # First: nobody starts a server, and nobody else closes, while this one is asked what it does.
-        self.enter(State.CLOSED)
+        self.make("close")
         try:
             await self.servers.begin_drain()
         except BaseException:
-            self.enter(State.OPEN)  # it still serves
+            if self.may("open"):
+                self.make("open")  # it still serves
             raise
         return await self.servers.drained(budget)
 
     def relay_to(self, successor: Successor, *, sure: bool = True) -> None:
-        """Pass each connection on, those first that waited here.
+        """Pass each connection on, those first that waited here: after a transition to `relaying`.
 
         Not `sure`: the address is of an earlier life, so the successor is looked for.
         """
@@ -231,13 +229,17 @@ class Instance:
         if sure:
             self.relay.target = address(successor.address)
         self.listen()
-        self._count_held()
         self.relay.start()
-        self.enter(State.RELAYING)
 
     def _count_held(self) -> None:
         if self.state is State.CLOSED:
             self.held += waiting(self.listener)
+
+    def die(self, why: str) -> NoReturn:
+        """End at once, as if killed: the engine starts the process again, and it goes on from its disk."""
+        self.journal.write("gate", "died", why=why)
+        self.servers.kill()
+        os._exit(70)
 
 
 def _recover_here() -> str:

@@ -8,15 +8,18 @@ engine's names list nobody who does not run.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .problem import Problem
 from .record import FORMAT, Record, sync_folder
 
 NAME = "owner.json"
+LAPSED = "owner-lapsed.json"
+"""What was signed last, where that is not true any more and could not be written anew."""
 NOTHING = "nothing"
 """In the place of a snapshot's name: the application never wrote anything."""
 
@@ -36,7 +39,7 @@ class Mark:
     def supersedes(self, record: Record) -> bool:
         """Whether another instance has served since the one of `record` did."""
         earlier = self.lineage == record.lineage and self.epoch < record.epoch
-        return self.uid != record.uid and not earlier
+        return self.uid not in (record.uid, record.forsaken) and not earlier
 
     def __str__(self) -> str:
         return f"{self.host} ({self.release}, epoch {self.epoch})"
@@ -46,18 +49,32 @@ def load(folder: Path | None) -> Mark | None:
     """The mark in `folder`; None if nobody has served yet. A damaged one is a `Problem`."""
     if folder is None:
         return None
-    path = folder / NAME
+    if (mark := _read(folder / NAME)) is not None:
+        return mark
+    lapsed = _read(folder / LAPSED)
+    return lapsed and replace(lapsed, saved="")
+
+
+def _read(path: Path) -> Mark | None:
     try:
-        return Mark(**json.loads(path.read_bytes()))
+        mark = Mark(**json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise Problem(
-            "who has the content cannot be read",
-            f"{path}: {error}",
-            "start the instance that has it; if it is gone for good: gate recover, in a new one",
-            final=False,
-        ) from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise _unreadable(path, str(error)) from error
+    words = (mark.uid, mark.host, mark.release, mark.lineage, mark.saved)
+    if type(mark.epoch) is not int or not all(isinstance(word, str) for word in words):
+        raise _unreadable(path, "it does not say what it should")
+    return mark
+
+
+def _unreadable(path: Path, why: str) -> Problem:
+    return Problem(
+        "who has the content cannot be read",
+        f"{path}: {why}",
+        "start the instance that has it; if it is gone for good: gate recover, in a new one",
+        final=False,
+    )
 
 
 def save(folder: Path, mark: Mark) -> None:
@@ -69,6 +86,13 @@ def save(folder: Path, mark: Mark) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.rename(folder / NAME)
+        (folder / LAPSED).unlink(missing_ok=True)
         sync_folder(folder)
     finally:
         part.unlink(missing_ok=True)
+
+
+def lapse(folder: Path) -> None:
+    """What is signed is not true any more. On a full disk a file can still get another name."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / NAME).rename(folder / LAPSED)

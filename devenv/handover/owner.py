@@ -12,15 +12,18 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import database, snapshot, travel
-from .instance import Instance, State, address, in_thread
+from .instance import Instance, address, in_thread
+from .placement import Placement
 from .problem import Problem
 from .record import Role, Successor
 from .shell import ShellLock
+from .states import State
 from .wire import Fields, Refused, Reply, Request, Unreachable
 
 TRIES = 3
@@ -56,7 +59,8 @@ class Owner:
         self._tries: dict[str, int] = {}
         self._fingerprint: asyncio.Task[Fields] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._restoring = False
+        self.restoring = False
+        """A snapshot is put in the place of the content, or about to be."""
         self.lease: Lease | None = None
         self.last_word = 0.0
         """When a successor last asked for something (monotonic)."""
@@ -99,11 +103,11 @@ class Owner:
                 "one of the two is enough: it is waited for",
                 final=False,
             )
-        if self._restoring or self._instance.state is not State.OPEN:
+        if self.restoring or not self._instance.may("close"):
             # Whoever closes for another reason opens again when it likes: no lease could forbid that.
             raise Problem(
-                "the owner is closed for another reason",
-                "it puts a snapshot in the place of its content, or ends",
+                "the owner cannot close now",
+                "it puts a snapshot in the place of its content, or it is ending",
                 "it is waited for",
                 final=False,
             )
@@ -118,11 +122,14 @@ class Owner:
         deadlines = self._settings.deadlines
         lease = Lease(successor, str(request.fields["release"]), time.monotonic() + deadlines.lease)
         self.lease = lease
+        # Who said that no successor comes was wrong.
+        self._instance.retire(0)
         try:
             await self._close(lease)
         except BaseException:
-            self.lease = None
-            self._lock.release()
+            if self.lease is lease:
+                self.lease = None
+            self._unlock()
             raise
         self._spawn(self._expire(lease))
         return Reply({"seconds": deadlines.lease})
@@ -195,7 +202,7 @@ class Owner:
                 final=False,
             )
         # From here to the answer nothing else runs: no lease can end in between.
-        instance.write_record(role=Role.MOVED, successor=lease.successor, sha256=lease.sha256, token="")
+        instance.make("hand over", successor=lease.successor, sha256=lease.sha256, token="")
         self.lease = self._fingerprint = None
         self.say("moved", successor=lease.successor.uid, address=lease.successor.address)
         try:
@@ -203,6 +210,8 @@ class Owner:
         except Exception as error:
             # A refusal would make the successor throw away what is only its own by now.
             traceback.print_exception(error)
+            # The answer has until then; started again, it relays.
+            asyncio.get_running_loop().call_later(1, self._instance.die, f"it cannot relay: {error!r}")
         return Reply({"lineage": record.lineage, "epoch": record.epoch})
 
     def _become_relay(self) -> None:
@@ -236,9 +245,27 @@ class Owner:
         lease.expires = time.monotonic() + self._settings.deadlines.lease
 
     def _reopen(self, why: str) -> None:
-        self._lock.release()
-        self._instance.open()
+        """Serve again, unless the end has begun, or another instance has gone on with the content."""
+        try:
+            self._instance.open()
+        except Problem as problem:
+            self.say("stays-closed", why=why, problem=problem.why)
+            return
+        self._unlock()
         self.say("reopened", why=why)
+
+    def _unlock(self) -> None:
+        """Programs in a shell may go on; not once the end has begun, with the last snapshot."""
+        if self._instance.state is not State.ENDING:
+            self._lock.release()
+
+    def revoke(self) -> None:
+        """The owner ends: there is no lease any more, and none is renewed."""
+        self.lease = None
+
+    async def shut_out(self) -> bool:
+        """At the end: have no program in a shell write any more. False if one cannot be ended."""
+        return await in_thread(self._lock.take, self._settings.deadlines.shell)
 
     async def tell_predecessor(self, successor: Successor) -> None:
         """Whoever relays to us can relay straight to `successor`."""
@@ -301,33 +328,68 @@ class Owner:
         self._require_owner()
         if self.lease is not None:
             raise Problem("a hand-over runs", "the content is on its way", "restore after it", final=False)
-        if self._restoring:
+        if self.restoring:
             raise Problem("a snapshot is being restored", "one at a time", "restore after it", final=False)
-        self._restoring = True
+        if self._instance.terminating:
+            raise Problem("the instance is ending", "it takes no content any more", "restore after it")
+        self.restoring = True
         try:
             return await self._restore(snapshot_file)
         finally:
-            self._restoring = False
+            self.restoring = False
+            if not self._instance.record.staged:
+                await in_thread(travel.remove, self._settings.staging)
 
     async def _restore(self, snapshot_file: Path) -> Fields:
         instance, settings, deadlines = self._instance, self._settings, self._settings.deadlines
-        await in_thread(snapshot.describe, snapshot_file)
+        # All of it is unpacked and checked while the old content is served.
+        described: Fields = await in_thread(snapshot.stage, snapshot_file, settings)
         await in_thread(self._lock.acquire, deadlines.shell)
+        why = "nothing was restored"
         try:
             if not await instance.close(deadlines.drain):
                 raise self._unfinished(final=False)
-            described: Fields = await in_thread(
-                snapshot.install, snapshot_file, settings.staging, settings.database, settings.travel
-            )
-            instance.write_record(lineage=secrets.token_hex(8), epoch=1, predecessor="")
-            instance.restored = {"file": snapshot_file.name, "time": described["time"]}
-            self._journal.write("content", "restored", **instance.restored)
+            await self._replace({"file": snapshot_file.name, "time": described["time"]})
+            why = "restored"
         finally:
-            self._reopen("restored")
+            if instance.state is State.CLOSED:
+                self._reopen(why)
+            else:
+                self._unlock()
         if settings.snapshots is not None:
             # What was replaced must not come back with the next start.
             await in_thread(snapshot.save, settings, instance.record)
         return {key: described[key] for key in ("time", "release", "sha256", "bytes")}
+
+    async def _replace(self, restored: Fields) -> None:
+        """Put what is staged in the place of the content, as one: a restart in between does the rest."""
+        instance, placement = self._instance, Placement(self._settings)
+        before = instance.record
+        lineage = secrets.token_hex(8)
+        instance.write_record(lineage=lineage, epoch=1, predecessor="", restored=restored, staged=True)
+        try:
+            await in_thread(placement.put)
+        except BaseException:
+            await self._undo(placement)
+            instance.write_record(
+                lineage=before.lineage,
+                epoch=before.epoch,
+                predecessor=before.predecessor,
+                restored=before.restored,
+                staged=False,
+            )
+            raise
+        instance.write_record(staged=False)
+        self._journal.write("content", "restored", **restored)
+        self._spawn(in_thread(placement.forget))
+
+    async def _undo(self, placement: Placement) -> None:
+        try:
+            await in_thread(placement.undo)
+        except OSError as error:
+            # Neither the old content is whole nor the new: nobody may be served from it. Started again, it
+            # puts the rest of the new in place.
+            self._instance.die(f"what was to be restored is only partly in place: {error}")
 
     def _require_owner(self) -> None:
         self.last_word = time.monotonic()
@@ -360,10 +422,18 @@ class Owner:
         os.close(fd)
         return Path(name)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """What goes on beside the answers. One that fails would leave something undone for ever: then the
+        process ends, and goes on from its disk."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            traceback.print_exception(error)
+            self._instance.die(f"a task of the owner failed: {error!r}")
 
 
 def _told(errors: bytes) -> Problem:

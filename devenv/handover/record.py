@@ -51,13 +51,21 @@ class Record:
     token: str = ""
     """Incoming: of our own attempt to take the database."""
     staged: bool = False
-    """Incoming: the staging folder is complete and verified; what is left is to install it."""
+    """The staging folder is complete and verified; what is left is to put it in place."""
     predecessor: str = ""
     """The control address of the owner that the token was, or is, used with."""
     predecessor_uid: str = ""
     """Who that is: addresses change hands when an engine starts anew."""
     served: bool = False
     """Owner: somebody may have read from it or written to it."""
+    restored: dict[str, Any] | None = None
+    """The snapshot that the content began with: its file's name and its time."""
+    discard: bool = False
+    """Fresh: the database on the disk was begun after another instance's, and goes."""
+    forsaken: str = ""
+    """The uid of the one that had the content and is gone for good, a person has said."""
+    host: str = ""
+    """Where it was written: another host has a copy of the disk, and is another instance."""
     successor: Successor | None = None
     """Moved: who has the database. Incoming again, to take it back: who still has it."""
     sha256: str = ""

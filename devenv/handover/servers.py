@@ -92,6 +92,8 @@ class Servers:
         self._children: set[subprocess.Popen[bytes]] = set()
         self.serving: Server | None = None
         self.draining: list[Server] = []
+        self.unable = False
+        """The last try to start one failed: a limit of processes or of memory."""
 
     def own(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         """Somebody waits for `process`, so `reap` must not."""
@@ -114,8 +116,18 @@ class Servers:
             os.waitpid(ended.si_pid, 0)
 
     def start(self, listener: socket.socket, name: str) -> None:
-        """Start a server on `listener`, which it knows as `name` (address:port or a path)."""
-        self.serving = self.spawn(listener, name)
+        """Start a server on `listener`, which it knows as `name` (address:port or a path).
+
+        Where none can be started `watch` tries again, and connections wait.
+        """
+        try:
+            self.serving = self.spawn(listener, name)
+        except OSError as error:
+            if not self.unable:
+                self._journal.write("server", "not-started", why=str(error))
+            self.unable = True
+        else:
+            self.unable = False
 
     def spawn(self, listener: socket.socket, name: str) -> Server:
         self._count += 1
@@ -137,6 +149,7 @@ class Servers:
 
     async def begin_drain(self) -> None:
         """The serving one accepts no more, from now on nobody does."""
+        self.unable = False
         if (server := self.serving) is None:
             return
         server.requests = await asyncio.to_thread(server.running_requests)
@@ -177,21 +190,27 @@ class Servers:
         server.kill()
 
     async def watch(self, restart: Callable[[], None], poll: float) -> None:
-        """Replace a serving server that ends by itself; with growing pauses if it ends at once."""
+        """Replace a serving server that ends by itself; with growing pauses if it ends at once.
+
+        `restart` starts one if one is wanted.
+        """
         pause = poll
         while True:
             await asyncio.sleep(poll)
             self.reap()
             server = self.serving
-            if server is None or server.process.poll() is None:
+            if server is not None:
+                if server.process.poll() is None:
+                    continue
+                self._journal.write("server", "died", exit_code=server.process.returncode)
+                # Its workers may live on, and would accept beside the new ones.
+                server.signal(signal.SIGQUIT)
+                self.serving = None
+                self.draining.append(server)
+                if time.monotonic() - server.started > 10:
+                    pause = poll
+            elif not self.unable:
                 continue
-            self._journal.write("server", "died", exit_code=server.process.returncode)
-            # Its workers may live on, and would accept beside the new ones.
-            server.signal(signal.SIGQUIT)
-            self.serving = None
-            self.draining.append(server)
-            if time.monotonic() - server.started > 10:
-                pause = poll
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
             if self.serving is None:

@@ -36,7 +36,16 @@ class Settings:
 
     @property
     def staging(self) -> Path:
+        """What is about to be put in place: `staged`, and the travelling folders below `staged_travel`."""
         return self.state / "incoming"
+
+    @property
+    def staged(self) -> Path:
+        return self.staging / "database.sqlite"
+
+    @property
+    def staged_travel(self) -> Path:
+        return self.staging / "travel"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import tarfile
 import tempfile
 import time
@@ -144,10 +145,20 @@ def save(settings: Settings, record: Record, still: bool = False) -> Description
         sync_folder(folder)
     finally:
         part.unlink(missing_ok=True)
+    named = _named(folder)
     for old in sorted(folder.glob("*.tar"))[:-KEPT]:
-        if old != path:  # a clock may have gone back
+        if old != path and old.name != named:  # a clock may have gone back
             old.unlink(missing_ok=True)
     return {**description, "file": path.name}
+
+
+def _named(folder: Path) -> str:
+    """The snapshot that the next first start needs."""
+    try:
+        mark = marks.load(folder)
+    except Problem:
+        return ""
+    return mark.saved if mark else ""
 
 
 def newest(folder: Path | None, passed_over: PassedOver | None = None) -> Path | None:
@@ -155,22 +166,66 @@ def newest(folder: Path | None, passed_over: PassedOver | None = None) -> Path |
     return next(iter(_newest_first(folder, passed_over or _nobody)), None)
 
 
-def restore_newest(settings: Settings, passed_over: PassedOver) -> tuple[Path, Description] | None:
-    """Put the newest whole snapshot in place; None if there is none at all.
+def stage_last(
+    settings: Settings, passed_over: PassedOver, *, forsaken: bool = False
+) -> tuple[Path, Description] | None:
+    """Stage the snapshot that a new instance begins with; None if there is none at all.
 
-    Raises `Problem` if there are some, and not one of them can be used: beginning anew would
-    sooner or later put an empty one in the place of what may be mended.
+    Where the last owner has signed, that is the one that it named as having all of its content, and no
+    other; unless a person has `forsaken` it. Else it is the newest whole one. Raises `Problem` where the
+    named one, or all of several, cannot be used: beginning with less is a person's decision.
     """
+    mark = marks.load(settings.snapshots)
+    if mark is not None and not forsaken:
+        if mark.saved == marks.NOTHING:
+            _require_none(settings.snapshots, mark)
+            return None
+        if mark.saved:
+            return _stage_named(settings, mark)
     unusable: Problem | None = None
     for path in _newest_first(settings.snapshots, passed_over):
         try:
-            return path, install(path, settings.staging, settings.database, settings.travel)
+            return path, stage(path, settings)
         except Unusable as problem:
             passed_over(path, problem)
             unusable = problem
     if unusable is not None:
         raise unusable
     return None
+
+
+def _stage_named(settings: Settings, mark: marks.Mark) -> tuple[Path, Description]:
+    assert settings.snapshots is not None
+    path = settings.snapshots / mark.saved
+    try:
+        if path.name != mark.saved:
+            raise _no_snapshot(path, "that is no name of a file beside the signature")
+        description = stage(path, settings)
+        if description["lineage"] != mark.lineage:
+            raise _no_snapshot(path, "it is of another database")
+    except Unusable as problem:
+        raise _a_persons_decision(
+            f"{mark} saved all of its content as {mark.saved}, and that one cannot be used: {problem.why}"
+        ) from problem
+    return path, description
+
+
+def _require_none(folder: Path | None, mark: marks.Mark) -> None:
+    """Its database was not there at its end: so it never was, or somebody has removed it."""
+    found = [path for path in _newest_first(folder, _nobody) if describe(path)["lineage"] == mark.lineage]
+    if found:
+        raise _a_persons_decision(
+            f"{mark} had no database at its end, though it had one when it was saved as {found[0].name}"
+        )
+
+
+def _a_persons_decision(why: str) -> Problem:
+    return Problem(
+        "the last content cannot be restored",
+        why,
+        "put the file back, or mend it; to begin with the newest snapshot that can be used:"
+        f" devenv recover --from {socket.gethostname()} (by hand: gate recover, in it)",
+    )
 
 
 def _newest_first(folder: Path | None, passed_over: PassedOver) -> list[Path]:
@@ -223,14 +278,15 @@ def describe(path: Path) -> Description:
     return description
 
 
-def install(path: Path, staging: Path, into: Path, folders: tuple[Path, ...]) -> Description:
-    """Put the content of the snapshot at `path` in the place of the database and the folders."""
+def stage(path: Path, settings: Settings) -> Description:
+    """Unpack the snapshot at `path` into the staging folder, on the disk and checked: see `Placement`."""
+    staging, folders = settings.staging, settings.travel
     description = describe(path)
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     database.need_space(staging, description["bytes"])
     travel.require_place(staging, folders)
-    copy, archive = staging / "database.sqlite", staging / "travel.tar"
+    copy, archive = settings.staged, staging / "travel.tar"
     try:
         with tarfile.open(path) as tar:
             for target in (copy, archive):
@@ -244,13 +300,10 @@ def install(path: Path, staging: Path, into: Path, folders: tuple[Path, ...]) ->
     if damage and not description.get("damage"):
         raise _no_snapshot(path, f"its database is damaged: {'; '.join(damage)}")
     try:
-        travel.unpack(archive, staging / "travel")
+        travel.unpack(archive, settings.staged_travel)
     except Problem as problem:
         raise _no_snapshot(path, f"{problem.error}: {problem.why}") from problem
-    database.install(copy, into)
-    travel.install(staging / "travel", folders)
-    sync_folder(into.parent)
-    shutil.rmtree(staging)
+    archive.unlink()
     return description
 
 

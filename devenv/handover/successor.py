@@ -21,9 +21,10 @@ from typing import Any
 from . import database, fcgi, snapshot, travel
 from . import mark as marks
 from .discovery import Nobody, Seen, choose, yields
-from .instance import Instance, State, in_thread, missing
+from .instance import Instance, in_thread, missing
+from .placement import Placement
 from .problem import Problem
-from .record import Role, sync_folder
+from .record import Role
 from .servers import Server
 from .settings import Address
 from .wire import Fields, Peer, Refused, Unreachable
@@ -40,15 +41,16 @@ class Course:
         self._settings = instance.settings
         self._deadlines = instance.settings.deadlines
         self._staging = instance.settings.staging
-        self._staged = self._staging / "database.sqlite"
-        self._travel = self._staging / "travel"
+        self._staged = instance.settings.staged
+        self._travel = instance.settings.staged_travel
+        self._placement = Placement(instance.settings)
         self._owner = ""
         self._giver = ""
         """The uid of the one that the copy is of."""
         self._missing: tuple[float, str] | None = None
         """Since when (monotonic) nobody is found though somebody has signed, and what could be restored."""
         self.forsaken = False
-        """A person says that whoever has signed is gone for good."""
+        """A person says that whoever has signed is gone for good, and what it had with it."""
         self.completing = False
         """`complete` was asked, and not answered: we may own the database, or not."""
 
@@ -61,17 +63,19 @@ class Course:
         `taking_back` is the control address of a terminating owner that asks us to take the database.
         """
         deadline = time.monotonic() + self._deadlines.hook
+        if self._instance.record.discard:
+            self._discard()
         self.say("discover", names=",".join(self._settings.peers))
         last = ""
         nobody = 0
         while True:
             try:
-                if self._instance.record.staged:
-                    return await self._complete()
                 if self._instance.record.role is Role.OWNER:
-                    if self._instance.record.served and (problem := self._instance.superseded()):
-                        raise problem
-                    return await self._keep_or_yield()
+                    return await self._go_on()
+                if self._instance.record.staged:
+                    if self._instance.record.role is Role.INCOMING:
+                        return await self._complete()
+                    return await self._begin()
                 if taking_back is not None:
                     return await self._pull(taking_back)
                 view = await self._instance.look()
@@ -98,6 +102,35 @@ class Course:
                     last = str(problem)
                     self.say("waiting", error=problem.error, why=problem.why)
             await asyncio.sleep(self._deadlines.poll)
+
+    async def _go_on(self) -> None:
+        """With the database that we own already."""
+        instance = self._instance
+        if instance.record.staged:
+            # A restore was cut off; what it was to replace may be gone in part.
+            await in_thread(self._placement.put)
+            instance.write_record(staged=False)
+            self._say_content("restored", **(instance.record.restored or {}))
+            self._placement.forget()
+        if not instance.record.served:
+            await self._keep_or_yield()
+        else:
+            if instance.copied:
+                await self._require_alone()
+            self._open()
+
+    async def _require_alone(self) -> None:
+        """The disk is a copy of another instance's: whoever serves has the content, and we do not."""
+        view = await self._instance.look()
+        others = [seen for seen in view.peers if seen.role in (Role.OWNER, Role.MOVED)]
+        if others or view.silent or not view.found_self:
+            names = [*(f"{seen.uid[:8]} at {seen.control[0]}" for seen in others), *view.silent]
+            raise Problem(
+                "this instance is a copy of another one",
+                f"{', '.join(names) or 'nobody'} is there; whether another one serves is to be sure",
+                "remove this one; or end the other one, if this one is to go on",
+                final=False,
+            )
 
     def _lost_owner(self) -> Problem:
         return Problem(
@@ -136,47 +169,73 @@ class Course:
         for folder in settings.travel:
             # A volume hides those of the image.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        begins: Fields = {"lineage": secrets.token_hex(8), "epoch": 1}
-        if settings.database.exists():
-            self._say_content("initialised", source="the database on disk")
-            # It may have served before there was a gate, so it must not be discarded.
-            begins["served"] = True
-        elif (found := await in_thread(snapshot.restore_newest, settings, self._passed_over)) is not None:
-            newest, described = found
-            begins |= {"lineage": described["lineage"], "epoch": described["epoch"] + 1}
-            if self.forsaken:
-                # Should the one that is gone come back, neither passes for the other.
-                begins["lineage"] = secrets.token_hex(8)
-            instance.restored = {"file": newest.name, "time": described["time"]}
-            self._say_content("restored", **instance.restored)
-        else:
-            if settings.seed is not None and settings.seed.exists():
-                await in_thread(self._install_seed, settings.seed)
-            self._say_content("initialised", source=str(settings.seed or "the application"))
-        instance.write_record(role=Role.OWNER, staged=False, token="", predecessor="", **begins)
+        begins: Fields = {}
+        if not instance.record.staged:
+            begins = {"lineage": secrets.token_hex(8), "epoch": 1}
+            if self.forsaken and (mark := marks.load(settings.snapshots)) is not None:
+                begins["forsaken"] = mark.uid
+            if settings.database.exists():
+                self._say_content("initialised", source="the database on disk")
+                # It may have served before there was a gate, so it must not be discarded; nor is it older
+                # than what somebody has signed, since it was put here.
+                begins["served"] = True
+                if (mark := marks.load(settings.snapshots)) is not None:
+                    begins["forsaken"] = mark.uid
+            else:
+                begins |= await self._stage()
+                # From here on a restart puts the rest in its place.
+                instance.write_record(**begins)
+        if instance.record.staged:
+            await in_thread(self._placement.put)
+        instance.make("begin", **{**begins, "staged": False}, token="", predecessor="")
+        self._placement.forget()
         await self._keep_or_yield()
+
+    async def _stage(self) -> Fields:
+        """What the record says of the content that was staged, if there is any."""
+        settings = self._settings
+        found = await in_thread(self._stage_last)
+        if found is not None:
+            path, described = found
+            restored = {"file": path.name, "time": described["time"]}
+            self._say_content("restored", **restored)
+            begins: Fields = {"restored": restored, "staged": True, "epoch": described["epoch"] + 1}
+            # Should one come back that a person has forsaken, neither passes for the other.
+            return begins if self.forsaken else {**begins, "lineage": described["lineage"]}
+        self._say_content("initialised", source=str(settings.seed or "the application"))
+        if settings.seed is not None and settings.seed.exists():
+            await in_thread(self._stage_seed, settings.seed)
+            return {"staged": True}
+        return {}
+
+    def _stage_last(self) -> tuple[Path, Fields] | None:
+        return snapshot.stage_last(self._settings, self._passed_over, forsaken=self.forsaken)
 
     async def _keep_or_yield(self) -> None:
         """Serve from the database that we have begun, unless another instance was first."""
         instance = self._instance
-        if not instance.record.served and yields(await self._instance.look(), instance.record.uid):
+        if yields(await instance.look(), instance.record.uid) or instance.superseded():
             self._say_content("discarded", why="another instance was first")
-            self._settings.database.unlink(missing_ok=True)
-            instance.restored = None
-            instance.write_record(role=Role.FRESH, lineage="", epoch=0)
+            instance.make("yield", lineage="", epoch=0, restored=None, forsaken="", discard=True)
+            self._discard()
             raise Problem("another instance was first", "its database is taken", "wait", final=False)
         self._open()
+
+    def _discard(self) -> None:
+        """Remove the database that we had begun; the record says so until it is done."""
+        for suffix in ("", *database.SIDE_FILES):
+            Path(f"{self._settings.database}{suffix}").unlink(missing_ok=True)
+        self._instance.write_record(discard=False)
 
     def _passed_over(self, path: Path, problem: Problem) -> None:
         self._say_content("passed-over", file=path.name, why=problem.why)
 
-    def _install_seed(self, seed: Path) -> None:
+    def _stage_seed(self, seed: Path) -> None:
         database.need_space(self._settings.database.parent, seed.stat().st_size)
-        self._staging.mkdir(parents=True, exist_ok=True)
+        travel.remove(self._staging)
+        self._staging.mkdir(parents=True)
         shutil.copyfile(seed, self._staged)
         _sync(self._staged)
-        database.install(self._staged, self._settings.database)
-        sync_folder(self._settings.database.parent)
 
     def _say_content(self, phase: str, **details: Any) -> None:
         self._instance.journal.write("content", phase, **details)
@@ -187,18 +246,18 @@ class Course:
         instance = self._instance
         relays = instance.record.successor is not None
         token = instance.record.token or secrets.token_hex(16)
-        instance.write_record(role=Role.INCOMING, token=token, predecessor=f"{owner[0]}:{owner[1]}")
-        if not relays:
-            instance.enter(State.INCOMING)
+        step = "take back" if relays else "fetch"
+        instance.make(step, token=token, predecessor=f"{owner[0]}:{owner[1]}")
         with instance.peer(owner) as peer:
             try:
                 hashes = await self._prepare(peer, warm=not relays)
                 await self._claim(peer)
                 async with self._renewing(owner):
                     sha256 = await self._fetch(peer, hashes)
-                instance.write_record(staged=True, sha256=sha256, predecessor_uid=self._giver)
-                self.say("verified", sha256=sha256)
-                await self._complete(peer)
+                    instance.write_record(staged=True, sha256=sha256, predecessor_uid=self._giver)
+                    self.say("verified", sha256=sha256)
+                    completed = await self._ask_to_own(peer)
+                await self._own(*completed)
             except Unreachable as error:
                 raise Problem(
                     "the owner does not answer", str(error), "it is looked for again", final=False
@@ -339,53 +398,67 @@ class Course:
 
         await in_thread(work)
 
-    async def _complete(self, peer: Peer | None = None) -> None:
-        """Everything is here and on the disk: install it, and ask to own it until there is an answer."""
+    async def _complete(self) -> None:
+        """After a restart: everything is here and on the disk."""
+        await self._own(*await self._ask_to_own(None))
+
+    async def _ask_to_own(self, peer: Peer | None) -> tuple[Fields, Address]:
+        """Put in place what is staged, and ask to own it until there is an answer."""
         instance = self._instance
         # After a restart it may have been asked before: then it is the owner alone who can say no.
         first = peer is not None
         try:
-            await in_thread(self._install)
+            await in_thread(self._placement.put)
         except BaseException:
             if first:
-                instance.write_record(staged=False)
+                await self._unstage()
             raise
         self.say("installed")
         if instance.relay is not None:
             # From here on the owner may send to us what we would send to it.
             instance.relay.stop_accepting()
         if first and instance.terminating:
-            instance.write_record(staged=False)
+            await self._unstage()
             raise Problem("this instance is ending", "it takes no database any more", "", final=True)
         self.completing = True
         try:
-            answer, owner = await self._ask_complete(peer)
+            return await self._ask_complete(peer)
         except Refused as refused:
-            instance.write_record(staged=False)
+            await self._unstage()
             raise refused.as_problem() from refused
         finally:
             self.completing = False
-        instance.write_record(
-            role=Role.OWNER,
+
+    async def _unstage(self) -> None:
+        """It stays the owner's: what was here before is here again."""
+        try:
+            await in_thread(self._placement.undo)
+        except OSError as error:
+            # What relays needs no files of its own, and what fetches fetches anew.
+            self.say("untidy", why=str(error))
+        self._instance.write_record(staged=False)
+
+    async def _own(self, answer: Fields, owner: Address) -> None:
+        instance = self._instance
+        instance.make(
+            "take over",
             epoch=answer["epoch"] + 1,
             lineage=answer["lineage"],
             served=True,
             staged=False,
+            restored=None,
             token="",
             predecessor=f"{owner[0]}:{owner[1]}",
             successor=None,
         )
         self.say("completed", epoch=instance.record.epoch)
         self._open()
-        shutil.rmtree(self._staging, ignore_errors=True)
+        await in_thread(self._tidy)
         await self._prove(owner)
 
-    def _install(self) -> None:
-        settings = self._settings
-        if self._staged.exists():
-            database.install(self._staged, settings.database)
-        travel.install(self._travel, settings.travel)
-        sync_folder(settings.database.parent)
+    def _tidy(self) -> None:
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._placement.forget()
 
     async def _ask_complete(self, peer: Peer | None) -> tuple[Fields, Address]:
         """The owner's answer, and where it is. `Refused` is raised by its own word alone."""
@@ -459,7 +532,7 @@ class Course:
         """What should have been taken back is where it was."""
         instance, record = self._instance, self._instance.record
         if record.role is Role.INCOMING and record.successor is not None and not record.staged:
-            instance.write_record(role=Role.MOVED, token="")
+            instance.make("give up", token="")
             instance.relay_to(record.successor, sure=False)
 
     @contextlib.asynccontextmanager
@@ -472,7 +545,7 @@ class Course:
                 while True:
                     await asyncio.sleep(self._deadlines.lease / 3)
                     # If it fails, so does what the block does.
-                    with contextlib.suppress(Unreachable, Refused, Problem):
+                    with contextlib.suppress(Unreachable, Refused, Problem, OSError):
                         await in_thread(peer.call, "renew", fields)
 
         task = asyncio.create_task(renew())

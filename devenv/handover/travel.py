@@ -108,7 +108,7 @@ def unpack(archive: Path, staging: Path) -> Manifest:
         for name in [*names, *files]:
             relative = Path(folder, name).relative_to(staging)
             if str(relative) not in has:
-                _remove(Path(folder, name))
+                remove(Path(folder, name))
     if missing := [key for key in has if not os.path.lexists(staging / key)]:
         raise _not_whole(f"{missing[0]} is missing")
     return has
@@ -131,7 +131,7 @@ def _extract(archive: Path, staging: Path) -> Manifest | None:
                     "nothing was taken; look at the owner's container",
                 )
             if target.is_symlink() or (target.exists() and not (member.isdir() and target.is_dir())):
-                _remove(target)
+                remove(target)
             tar.extract(member, staging, numeric_owner=True)
             if member.isreg():
                 _sync(target)
@@ -156,24 +156,13 @@ def require_place(staging: Path, folders: tuple[Path, ...]) -> None:
             )
 
 
-def install(staging: Path, folders: tuple[Path, ...]) -> None:
-    """Put what is staged in the place of the folders. Can be repeated after a crash."""
-    for number, folder in enumerate(folders):
-        staged = staging / str(number)
-        if not staged.is_dir():
-            continue
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Not renamed away: a folder that comes from the image cannot be (overlayfs, EXDEV).
-        _remove(folder)
-        staged.rename(folder)
-
-
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """A file, a link, or a folder with all that is in it; nothing is nothing."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

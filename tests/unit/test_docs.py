@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_keys_of_the_docs_are_those_of_the_program() -> None:
-    page = docs.PAGE.read_text(encoding="utf-8")
-    assert page == docs.renewed(page), "make screenshots renews them"
+@pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: page.name)
+def test_the_keys_and_transitions_of_the_docs_are_those_of_the_program(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == docs.renewed(page), "make screenshots renews them"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

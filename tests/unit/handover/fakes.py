@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
-from devenv.handover import record as records
 from devenv.handover.discovery import Seen, View
-from devenv.handover.instance import State
 from devenv.handover.journal import Journal
 from devenv.handover.problem import Problem
 from devenv.handover.record import Record, Role, Successor
 from devenv.handover.settings import Address, Settings
+from devenv.handover.states import Machine, State
 from devenv.handover.wire import Peer
 
 LEASE = 0.5
@@ -36,7 +35,7 @@ class FakeServers:
         return [f"GET /slow/{number} (1.0 s)" for number in range(self.at_work)]
 
 
-class FakeInstance:
+class FakeInstance(Machine):
     """An instance without processes and sockets; `steps` is what it was told to do."""
 
     def __init__(self, settings: Settings) -> None:
@@ -44,38 +43,50 @@ class FakeInstance:
             settings, deadlines=replace(settings.deadlines, lease=LEASE, drain=0.05, shell=0.1)
         )
         self.secret = settings.secret()
-        self.record = Record(uid="owner", role=Role.OWNER, lineage="line", epoch=4, served=True)
-        self.journal = Journal(settings.state / "events.jsonl", "owner")
+        super().__init__(
+            settings.state / "record.json",
+            Record(uid="owner", role=Role.OWNER, lineage="line", epoch=4, served=True),
+        )
         self.state = State.OPEN
+        self.journal = Journal(settings.state / "events.jsonl", "owner")
         self.servers = FakeServers()
         self.steps: list[str] = []
         self.held = 0
         self.relay: Any = None
-        self.restored: dict[str, Any] | None = None
         self.failed: Problem | None = None
-        self.terminating = False
+        self.copied = False
+        self.newer: Problem | None = None
         self.view = View(found_self=True)
 
+    def superseded(self) -> Problem | None:
+        return self.newer
+
     def open(self) -> None:
-        self.state = State.OPEN
+        if self.newer is not None:
+            raise self.newer
+        self.make("open", served=True)
         self.steps.append("open")
 
     async def close(self, budget: float) -> bool:
-        self.state = State.CLOSED
+        self.make("close")
         self.steps.append("close")
         return await self.servers.drained(budget)
 
+    def make(self, name: str, **changes: Any) -> None:
+        super().make(name, **changes)
+        if name not in ("open", "close"):
+            self.steps.append(name)
+
     def write_record(self, **changes: Any) -> None:
-        self.record = self.record.evolve(**changes)
-        records.save(self.settings.state / "record.json", self.record)
+        super().write_record(**changes)
         self.steps.append("record")
 
     def relay_to(self, successor: Successor, *, sure: bool = True) -> None:
-        self.state = State.RELAYING
         self.steps.append("relay")
 
-    def enter(self, state: State) -> None:
-        self.state = state
+    def die(self, why: str) -> NoReturn:
+        self.steps.append("die")
+        raise SystemExit(why)
 
     def peer(self, control: Address) -> Peer:
         return Peer(control, self.secret, self.settings.deadlines)

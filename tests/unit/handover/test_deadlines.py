@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devenv.handover import shell
 from devenv.handover.deadlines import Deadlines
 from devenv.handover.gate import _EXIT
 
@@ -63,14 +64,15 @@ def test_httpd_waits_longer_than_any_request_is_held() -> None:
 def test_an_end_fits_into_the_grace_period_with_all_that_it_can_consist_of() -> None:
     """The wait for a successor, the last requests, the snapshot, the linger; and the time to exit."""
     deadlines = Deadlines()
-    whole = deadlines.termination + deadlines.finish + deadlines.save + deadlines.linger
+    whole = deadlines.termination + deadlines.finish + deadlines.shell + 2 * shell.ENDS
+    whole += deadlines.save + deadlines.linger
     assert whole + _EXIT < deadlines.grace
 
 
-@pytest.mark.parametrize("longer", ["finish", "save", "endpoints", "linger"])
+@pytest.mark.parametrize("longer", ["finish", "shell", "save", "endpoints", "linger"])
 def test_an_end_that_does_not_fit_into_the_grace_period_is_told(longer: str) -> None:
     disorder = replace(Deadlines(), **{longer: 60.0}).disorder()
-    together = "deadlines termination, finish, save, endpoints and linger together"
+    together = "deadlines termination, finish, shell, save, endpoints and linger together"
     assert disorder == f"{together} must be shorter than grace"
 
 

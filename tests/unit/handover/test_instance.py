@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from devenv.handover import record as records
-from devenv.handover.instance import Instance, State
+from devenv.handover.instance import Instance
 from devenv.handover.problem import Problem
 from devenv.handover.record import Record, Role, Successor
 from devenv.handover.settings import Settings
+from devenv.handover.states import State
 
 
 @pytest.fixture
@@ -44,7 +45,8 @@ async def test_it_is_closed_before_the_server_is_asked_to_end(instance: Instance
     """A server that dies meanwhile is not replaced by one that nobody would know of."""
     servers = Servers(instance)
     instance.servers = servers  # type: ignore[assignment]
-    instance.enter(State.OPEN)
+    instance.record = instance.record.evolve(role=Role.OWNER)
+    instance.state = State.OPEN
     assert await instance.close(1)
     assert servers.states == [State.CLOSED]
 
@@ -53,7 +55,8 @@ async def test_it_is_open_as_before_if_the_server_could_not_be_told(instance: In
     servers = Servers(instance)
     servers.broken = True
     instance.servers = servers  # type: ignore[assignment]
-    instance.enter(State.OPEN)
+    instance.record = instance.record.evolve(role=Role.OWNER)
+    instance.state = State.OPEN
     with pytest.raises(RuntimeError):
         await instance.close(1)
     assert instance.state is State.OPEN
@@ -94,7 +97,7 @@ async def test_its_status_tells_no_secret_and_no_token(instance: Instance) -> No
 
 async def test_a_change_of_the_record_is_on_the_disk(instance: Instance) -> None:
     instance.write_record(epoch=3)
-    loaded = records.load(instance.record_path)
+    loaded = records.load(instance.settings.state / "record.json")
     assert loaded is not None
     assert loaded.epoch == 3
 

@@ -16,11 +16,12 @@ import pytest
 
 from devenv.handover import database, snapshot
 from devenv.handover import record as records
-from devenv.handover.instance import State
 from devenv.handover.owner import TRIES, Owner
+from devenv.handover.placement import Placement
 from devenv.handover.problem import Problem
 from devenv.handover.record import Role, Successor
 from devenv.handover.settings import Settings
+from devenv.handover.states import State
 from devenv.handover.wire import Reply, Request
 from tests.unit.handover.fakes import LEASE, FakeInstance, FakeServers
 
@@ -83,7 +84,7 @@ async def test_the_course_to_its_end_moves_and_relays_to_the_address_that_asked(
     assert (completed.fields["lineage"], completed.fields["epoch"]) == ("line", 4)
     assert instance.record.role is Role.MOVED
     assert instance.record.successor == Successor("next", "127.0.0.7:9000", "127.0.0.7:9010", "t1")
-    assert instance.steps == ["close", "record", "relay"]
+    assert instance.steps == ["close", "hand over", "relay"]
     assert instance.settings.database.stat().st_mode & 0o222 == 0
 
 
@@ -411,7 +412,7 @@ async def test_a_move_that_cannot_be_written_down_is_no_move(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(instance, "write_record", full)
+        patched.setattr(records, "save", full)
         with pytest.raises(OSError, match="No space"):
             await owner.complete(ask("complete", sha256=pages.fields["sha256"]))
     assert instance.record.role is Role.OWNER
@@ -495,7 +496,8 @@ async def test_the_fingerprint_after_the_next_move_is_not_that_of_the_one_before
     for _ in range(2):
         assert (await owner.fingerprint(ask("fingerprint"))).fields["fingerprint"]["total"] == "first"
     instance.settings.database.chmod(0o644)
-    instance.write_record(role=Role.OWNER, successor=None, epoch=6)
+    instance.make("take back", token="t")
+    instance.make("take over", successor=None, epoch=6)
     instance.open()
     await hand_over(owner, "t2")
     assert (await owner.fingerprint(ask("fingerprint"))).fields["fingerprint"]["total"] == "second"
@@ -525,12 +527,12 @@ async def test_a_restored_snapshot_begins_a_lineage(
     assert (instance.record.role, instance.state) == (Role.OWNER, State.OPEN)
 
 
-@pytest.mark.parametrize("step", ["describe", "install"])
+@pytest.mark.parametrize("step", [(snapshot, "stage"), (Placement, "put")])
 async def test_nobody_gets_a_lease_while_a_snapshot_is_put_in_place(
-    owner: Owner, instance: FakeInstance, saved: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    owner: Owner, instance: FakeInstance, saved: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
 ) -> None:
     """The end of the restoring opens: under a lease that would lose what is written then."""
-    true = getattr(snapshot, step)
+    true = getattr(*step)
     inside = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -539,7 +541,7 @@ async def test_nobody_gets_a_lease_while_a_snapshot_is_put_in_place(
         time.sleep(0.1)
         return true(*arguments)
 
-    monkeypatch.setattr(snapshot, step, slow)
+    monkeypatch.setattr(*step, slow)
     restoring = asyncio.create_task(owner.restore(saved))
     await inside.wait()
     with pytest.raises(Problem) as caught:

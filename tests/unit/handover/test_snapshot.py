@@ -18,6 +18,7 @@ from devenv.handover import database, snapshot
 from devenv.handover import mark as marks
 from devenv.handover.fingerprint import fingerprint
 from devenv.handover.mark import Mark
+from devenv.handover.placement import Placement
 from devenv.handover.problem import Problem
 from devenv.handover.record import FORMAT, Record, Role
 from devenv.handover.settings import Settings
@@ -71,7 +72,10 @@ def sign(folder: Path, record: Record) -> None:
 
 
 def install(settings: Settings, path: Path) -> snapshot.Description:
-    return snapshot.install(path, settings.staging, settings.database, settings.travel)
+    described = snapshot.stage(path, settings)
+    Placement(settings).put()
+    Placement(settings).forget()
+    return described
 
 
 def test_a_snapshot_says_what_it_is_and_lies_where_it_says(content: Settings, folder: Path) -> None:
@@ -93,7 +97,6 @@ def test_what_is_saved_is_what_is_restored(content: Settings, sql: Sql) -> None:
     install(content, path)
     assert fingerprint(content.database)["total"] == before
     assert {file.name: file.read_bytes() for file in content.travel[0].iterdir()} == {"file": b"upload"}
-    assert not content.staging.exists()
 
 
 def test_side_files_of_the_replaced_database_are_not_replayed_into_the_restored_one(
@@ -294,16 +297,16 @@ def test_the_next_one_is_restored_if_the_newest_is_not_whole(
     broken = saved(content, OWNER.evolve(epoch=4))
     damage(broken, share)
     said: list[str] = []
-    found = snapshot.restore_newest(content, lambda path, problem: said.append(path.name))
+    found = snapshot.stage_last(content, lambda path, problem: said.append(path.name), forsaken=True)
     assert found is not None
     assert (found[0], found[1]["epoch"], said) == (right, 3, [broken.name])
-    assert sql(content.database, "SELECT count(*) FROM note") == [(1,)]
+    assert sql(content.staged, "SELECT count(*) FROM note") == [(1,)]
 
 
 def test_if_no_body_is_whole_nothing_is_begun(content: Settings, folder: Path) -> None:
     damage(saved(content), 0.5)
     with pytest.raises(Problem, match="a snapshot cannot be used"):
-        snapshot.restore_newest(content, lambda path, problem: None)
+        snapshot.stage_last(content, lambda path, problem: None)
 
 
 def test_a_full_disk_is_no_reason_to_take_an_older_one(
@@ -317,12 +320,12 @@ def test_a_full_disk_is_no_reason_to_take_an_older_one(
 
     monkeypatch.setattr(database, "need_space", full)
     with pytest.raises(Problem, match="the disk of the new instance is full"):
-        snapshot.restore_newest(content, lambda path, problem: None)
+        snapshot.stage_last(content, lambda path, problem: None)
 
 
 def test_where_there_is_none_nothing_is_restored(content: Settings) -> None:
-    assert snapshot.restore_newest(content, lambda path, problem: None) is None
-    assert snapshot.restore_newest(replace(content, snapshots=None), lambda path, problem: None) is None
+    assert snapshot.stage_last(content, lambda path, problem: None) is None
+    assert snapshot.stage_last(replace(content, snapshots=None), lambda path, problem: None) is None
 
 
 def test_one_of_a_newer_release_is_not_passed_over_for_an_older_one(

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from devenv.handover import database, snapshot, travel
+from devenv.handover import database, snapshot
 from devenv.handover import record as records
 from devenv.handover.discovery import View
-from devenv.handover.instance import State
 from devenv.handover.owner import Owner
+from devenv.handover.placement import Placement
 from devenv.handover.problem import Problem
 from devenv.handover.record import Record, Role, Successor
 from devenv.handover.settings import Settings
+from devenv.handover.states import State
 from devenv.handover.successor import LOOKS, Course
 from devenv.handover.wire import Reply, Request, Server
 from tests.unit.handover.fakes import FakeInstance
@@ -170,17 +171,17 @@ async def test_what_was_written_after_the_copy_is_there(old: OwnerSide, new: Fak
 async def test_the_owner_has_moved_on_its_disk_before_the_new_one_owns(
     old: OwnerSide, new: FakeInstance
 ) -> None:
-    true = new.write_record
+    true = new.make
     seen: list[Role] = []
 
-    def write_record(**changes: Any) -> None:
-        if changes.get("role") is Role.OWNER:
+    def make(name: str, **changes: Any) -> None:
+        if name == "take over":
             other = records.load(old.instance.settings.state / "record.json")
             assert other is not None
             seen.append(other.role)
-        true(**changes)
+        true(name, **changes)
 
-    new.write_record = write_record  # type: ignore[method-assign]
+    new.make = make  # type: ignore[method-assign]
     await course(sees(new, old)).run()
     assert seen == [Role.MOVED]
     assert new.steps[-1] == "open"
@@ -222,7 +223,7 @@ async def killed_after_completion(old: OwnerSide, new: FakeInstance) -> FakeInst
     assert loaded is not None
     assert (loaded.role, loaded.staged) == (Role.INCOMING, True)
     again = FakeInstance(new.settings)
-    again.record = loaded
+    again.record, again.state = loaded, State.STARTING
     return sees(again, old)
 
 
@@ -253,7 +254,7 @@ async def test_one_that_comes_again_and_cannot_install_keeps_its_claim(
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr(travel, "install", fail)
+        patched.setattr(Placement, "put", fail)
         with pytest.raises(OSError, match="Input/output"):
             await course(again).run()
     assert again.record.staged
@@ -264,7 +265,7 @@ async def test_one_that_comes_again_and_cannot_install_keeps_its_claim(
 async def test_one_that_is_ended_before_it_asks_takes_nothing_and_gives_the_lease_back(
     old: OwnerSide, new: FakeInstance
 ) -> None:
-    new.terminating = True
+    old.before["pages"] = lambda: setattr(new, "terminating", True)
     with pytest.raises(Problem, match="this instance is ending"):
         await course(sees(new, old)).run()
     assert "complete" not in old.asked
@@ -281,7 +282,7 @@ async def test_if_it_cannot_be_installed_the_lease_is_given_back_at_once(
     def fail(*_: Any) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(travel, "install", fail)
+    monkeypatch.setattr(Placement, "put", fail)
     with pytest.raises(OSError, match="Input/output"):
         await course(sees(new, old)).run()
     assert old.asked[-1] == "release"
@@ -476,7 +477,7 @@ async def test_the_newest_snapshot_goes_on_in_its_line(old: OwnerSide, new: Fake
     new.settings = replace(new.settings, snapshots=settings.snapshots)
     await course(new).run()
     assert (new.record.lineage, new.record.epoch) == ("line", 5)
-    assert new.restored == {"file": saved["file"], "time": saved["time"]}
+    assert new.record.restored == {"file": saved["file"], "time": saved["time"]}
     assert sql(new.settings.database, "SELECT text FROM note") == [("one",)]
 
 
@@ -493,8 +494,8 @@ async def test_a_damaged_newest_snapshot_is_passed_over_and_that_is_told(
     events = [json.loads(line) for line in new.journal.path.read_text().splitlines()]
     told = [event["file"] for event in events if event["phase"] == "passed-over"]
     assert told == [later.name]
-    assert new.restored is not None
-    assert new.restored["file"] == saved["file"]
+    assert new.record.restored is not None
+    assert new.record.restored["file"] == saved["file"]
 
 
 async def test_if_another_was_first_what_was_begun_is_discarded_and_the_other_is_taken_from(

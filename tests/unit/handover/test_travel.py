@@ -157,8 +157,6 @@ def test_pipes_and_sockets_stay_behind(folder: Path, staging: Path, move: Moved)
 def test_a_folder_that_is_not_there_is_nothing(tmp_path: Path, staging: Path) -> None:
     travel.pack((tmp_path / "none",), {}, tmp_path / "archive.tar")
     assert travel.unpack(tmp_path / "archive.tar", staging) == {}
-    travel.install(staging, (tmp_path / "target",))
-    assert not (tmp_path / "target").exists()
 
 
 def test_only_what_differs_is_sent_the_second_time(
@@ -218,7 +216,7 @@ def test_what_was_one_thing_and_is_another_arrives_as_that(
 
     make(before, 1)
     known = move({})
-    travel._remove(folder / "it")
+    travel.remove(folder / "it")
     make(after, 2)
     move(known)
     assert tree(staging / "0") == tree(folder)
@@ -234,14 +232,14 @@ def _apply(folder: Path, step: tuple[str, str, bytes]) -> None:
     what, name, content = step
     path = folder / name
     if what == "remove":
-        travel._remove(path)
+        travel.remove(path)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if what == "mode":
         if path.is_file() and not path.is_symlink():
             path.chmod(0o600 + len(content))
         return
-    travel._remove(path)
+    travel.remove(path)
     if what == "write":
         path.write_bytes(content)
     else:
@@ -256,8 +254,8 @@ def test_after_any_changes_both_sides_have_the_same(
     folder: Path, staging: Path, move: Moved, early: list[Any], late: list[Any]
 ) -> None:
     for path in folder.iterdir():
-        travel._remove(path)
-    travel._remove(staging)
+        travel.remove(path)
+    travel.remove(staging)
     for step in early:
         _apply(folder, step)
     known = move({})
@@ -405,42 +403,3 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, staging: Path, content: b
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(Problem, match="not whole"):
         travel.unpack(tmp_path / "a.tar", staging)
-
-
-# In their place
-
-
-def test_folders_are_replaced_as_a_whole(tmp_path: Path, staging: Path) -> None:
-    (staging / "0").mkdir(parents=True)
-    (staging / "0/new").touch()
-    (staging / "1").mkdir()
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "old").touch()
-    travel.install(staging, (tmp_path / "first", tmp_path / "second", tmp_path / "third"))
-    assert list(tree(tmp_path / "first")) == ["new"]
-    assert list(tree(tmp_path / "second")) == []
-    assert not (tmp_path / "third").exists()
-
-
-def test_after_a_crash_in_the_middle_it_goes_on(
-    tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("0", "1"):
-        (staging / name).mkdir(parents=True)
-        (staging / name / f"new-{name}").touch()
-    folders = (tmp_path / "first", tmp_path / "parent/second")
-    folders[0].mkdir()
-    true = Path.rename
-
-    def crash(self: Path, target: Path) -> Path:
-        if self.name == "1":
-            raise KeyboardInterrupt
-        return true(self, target)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Path, "rename", crash)
-        travel.install(staging, folders)
-    travel.install(staging, folders)
-    assert list(tree(folders[0])) == ["new-0"]
-    assert list(tree(folders[1])) == ["new-1"]
