@@ -305,7 +305,7 @@ class Gate:
             # Of its own: should the other come back, neither passes for the other.
             lineage=secrets.token_hex(8),
             epoch=instance.record.epoch + 1,
-            forsaken=mark.uid if mark else "",
+            begun_after=mark.signature if mark else "",
             staged=False,
             token="",
         )

@@ -39,7 +39,12 @@ class Mark:
     def supersedes(self, record: Record) -> bool:
         """Whether another instance has served since the one of `record` did."""
         earlier = self.lineage == record.lineage and self.epoch < record.epoch
-        return self.uid not in (record.uid, record.forsaken) and not earlier
+        return self.uid != record.uid and not earlier and self.signature != record.begun_after
+
+    @property
+    def signature(self) -> str:
+        """Whose word it is, and of which content."""
+        return f"{self.uid} {self.lineage} {self.epoch}"
 
     def __str__(self) -> str:
         return f"{self.host} ({self.release}, epoch {self.epoch})"

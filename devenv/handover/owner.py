@@ -342,6 +342,7 @@ class Owner:
 
     async def _restore(self, snapshot_file: Path) -> Fields:
         instance, settings, deadlines = self._instance, self._settings, self._settings.deadlines
+        self._journal.write("content", "restoring", file=snapshot_file.name)
         # All of it is unpacked and checked while the old content is served.
         described: Fields = await in_thread(snapshot.stage, snapshot_file, settings)
         await in_thread(self._lock.acquire, deadlines.shell)

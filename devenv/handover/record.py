@@ -62,8 +62,9 @@ class Record:
     """The snapshot that the content began with: its file's name and its time."""
     discard: bool = False
     """Fresh: the database on the disk was begun after another instance's, and goes."""
-    forsaken: str = ""
-    """The uid of the one that had the content and is gone for good, a person has said."""
+    begun_after: str = ""
+    """The signature that lay beside the snapshots when this instance began without a predecessor, or was
+    recovered: that one does not supersede it."""
     host: str = ""
     """Where it was written: another host has a copy of the disk, and is another instance."""
     successor: Successor | None = None

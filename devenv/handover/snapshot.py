@@ -7,6 +7,7 @@ what is wrong with it, and ``fingerprint`` is null if not all of it can be read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -175,8 +176,8 @@ def stage_last(
     other; unless a person has `forsaken` it. Else it is the newest whole one. Raises `Problem` where the
     named one, or all of several, cannot be used: beginning with less is a person's decision.
     """
-    mark = marks.load(settings.snapshots)
-    if mark is not None and not forsaken:
+    mark = None if forsaken else marks.load(settings.snapshots)
+    if mark is not None:
         if mark.saved == marks.NOTHING:
             _require_none(settings.snapshots, mark)
             return None
@@ -240,7 +241,10 @@ def _newest_first(folder: Path | None, passed_over: PassedOver) -> list[Path]:
             passed_over(path, problem)
             unusable = problem
     found = [path for path, _ in described]
-    if (last := marks.load(folder)) is not None:
+    last = None
+    with contextlib.suppress(Problem):  # what cannot be read says nothing, and a person has been asked
+        last = marks.load(folder)
+    if last is not None:
         # By epoch first: the clock may have gone back.
         of_it = [
             (said["epoch"], path.name, path) for path, said in described if said["lineage"] == last.lineage

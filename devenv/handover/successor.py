@@ -171,16 +171,18 @@ class Course:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         begins: Fields = {}
         if not instance.record.staged:
-            begins = {"lineage": secrets.token_hex(8), "epoch": 1}
-            if self.forsaken and (mark := marks.load(settings.snapshots)) is not None:
-                begins["forsaken"] = mark.uid
+            mark = None
+            with contextlib.suppress(Problem):  # a person has said that it does not count
+                mark = marks.load(settings.snapshots)
+            begins = {
+                "lineage": secrets.token_hex(8),
+                "epoch": 1,
+                "begun_after": mark.signature if mark else "",
+            }
             if settings.database.exists():
                 self._say_content("initialised", source="the database on disk")
-                # It may have served before there was a gate, so it must not be discarded; nor is it older
-                # than what somebody has signed, since it was put here.
+                # It may have served before there was a gate, so it must not be discarded.
                 begins["served"] = True
-                if (mark := marks.load(settings.snapshots)) is not None:
-                    begins["forsaken"] = mark.uid
             else:
                 begins |= await self._stage()
                 # From here on a restart puts the rest in its place.
@@ -216,7 +218,7 @@ class Course:
         instance = self._instance
         if yields(await instance.look(), instance.record.uid) or instance.superseded():
             self._say_content("discarded", why="another instance was first")
-            instance.make("yield", lineage="", epoch=0, restored=None, forsaken="", discard=True)
+            instance.make("yield", lineage="", epoch=0, restored=None, begun_after="", discard=True)
             self._discard()
             raise Problem("another instance was first", "its database is taken", "wait", final=False)
         self._open()

@@ -63,16 +63,19 @@ class Instance:
     def start(self) -> Instance:
         # As a job in the background of a shell, which does not take SIGQUIT.
         script = (
-            'trap "" QUIT; mount --bind "$1" /etc/hosts && mount --bind "$2" "$3" && shift 3 && exec "$@"'
+            'trap "" QUIT; hostname "$4"; mount --bind "$1" /etc/hosts && mount --bind "$2" "$3"'
+            ' && shift 4 && exec "$@"'
         )
-        mounts = [str(self.stack.hosts), str(self.data), str(self.stack.app / "data")]
-        gate = [sys.executable, "-m", "devenv.handover", "run", "--", *FPM]
+        mounts = [str(self.stack.hosts), str(self.data), str(self.stack.app / "data"), self.folder.name]
+        module = self.env.get("GATE_MODULE", "devenv.handover")
+        gate = [sys.executable, "-m", module, "run", "--", *FPM]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
                     "unshare",
                     "-m",
                     "-p",
+                    "-u",
                     "-f",
                     "--kill-child",
                     "--mount-proc",
@@ -108,6 +111,19 @@ class Instance:
         status = Path(f"/proc/{self._gate_pid}/status").read_text()
         [ignored] = (line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
         return bool(int(ignored, 16) >> number - 1 & 1)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """The gate, and all that it has started."""
+        with contextlib.suppress(ProcessLookupError, IndexError):
+            pids = [self._gate_pid]
+            for pid in pids:
+                pids += _children(pid)
+            for pid in pids:
+                os.kill(pid, number)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self._gate_pid, number)
