@@ -22,7 +22,7 @@ from .owner import Owner
 from .placement import Placement
 from .problem import Problem
 from .record import Role
-from .relay import refuse_new
+from .relay import refuse_new, waiting
 from .settings import Address, Settings
 from .states import State
 from .successor import Course
@@ -31,6 +31,8 @@ from .wire import Refused, Reply, Request, Server, Unreachable
 _PR_SET_CHILD_SUBREAPER = 36
 _EXIT = 2.0
 """To end the process itself, before the engine would."""
+_WAITING = 0.01
+"""Between two looks at how many wait to be accepted."""
 _AGAIN = 1.0
 """Until work that has failed begins anew."""
 Verb = Callable[[Request], Awaitable[Reply]]
@@ -364,8 +366,9 @@ class Gate:
             return
         # From here on nothing opens it again: what is saved now is the last word.
         self._owner.revoke()
-        refuse_new(instance.listener)
         instance.make("end")
+        refuse_new(instance.listener)
+        await self._serve_waiting()
         await instance.servers.begin_drain()
         if not await instance.servers.drained(self._deadlines.finish):
             self._owner.say("cut", requests=instance.servers.unfinished())
@@ -378,6 +381,12 @@ class Gate:
             instance.journal.write("content", "unsaved", why="a program in a shell does not end")
         else:
             await self._save_last()
+
+    async def _serve_waiting(self) -> None:
+        """Those that the kernel has already accepted are served as well, where somebody serves."""
+        last = time.monotonic() + self._deadlines.finish
+        while self._instance.servers.serving and waiting(self._instance.listener) and time.monotonic() < last:
+            await asyncio.sleep(_WAITING)
 
     async def _save_last(self) -> None:
         """All of the content, as nobody writes to it any more."""
@@ -409,7 +418,9 @@ class Gate:
                 continue
             view = await instance.look()
             others = [seen for seen in view.peers if not seen.status["terminating"]]
-            comes = any(seen.role in (Role.FRESH, Role.INCOMING) for seen in others)
+            comes = any(
+                seen.role in (Role.FRESH, Role.INCOMING) and not seen.status.get("failed") for seen in others
+            )
             for seen in others:
                 if seen.role is Role.MOVED and seen.uid not in asked and not comes:
                     asked.add(seen.uid)

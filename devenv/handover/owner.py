@@ -21,7 +21,7 @@ from . import database, snapshot, travel
 from .instance import Instance, address, in_thread
 from .placement import Placement
 from .problem import Problem
-from .record import Role, Successor
+from .record import Record, Role, Successor
 from .shell import ShellLock
 from .states import State
 from .wire import Fields, Refused, Reply, Request, Unreachable
@@ -357,6 +357,7 @@ class Owner:
                 self._reopen(why)
             else:
                 self._unlock()
+        await in_thread(Placement(settings).forget)
         if settings.snapshots is not None:
             # What was replaced must not come back with the next start.
             await in_thread(snapshot.save, settings, instance.record)
@@ -371,26 +372,23 @@ class Owner:
         try:
             await in_thread(placement.put)
         except BaseException:
-            await self._undo(placement)
-            instance.write_record(
-                lineage=before.lineage,
-                epoch=before.epoch,
-                predecessor=before.predecessor,
-                restored=before.restored,
-                staged=False,
-            )
+            await self._undo(placement, before)
             raise
-        instance.write_record(staged=False)
+        try:
+            instance.write_record(staged=False)
+        except OSError as error:
+            instance.die(f"it cannot be written down that all is in its place: {error}")
         self._journal.write("content", "restored", **restored)
-        self._spawn(in_thread(placement.forget))
 
-    async def _undo(self, placement: Placement) -> None:
+    async def _undo(self, placement: Placement, before: Record) -> None:
+        fields = ("lineage", "epoch", "predecessor", "restored", "staged")
         try:
             await in_thread(placement.undo)
+            self._instance.write_record(**{name: getattr(before, name) for name in fields})
         except OSError as error:
-            # Neither the old content is whole nor the new: nobody may be served from it. Started again, it
-            # puts the rest of the new in place.
-            self._instance.die(f"what was to be restored is only partly in place: {error}")
+            # Nobody may be served from what a restart would replace, or from a part of it. Started again, it
+            # puts all of the new content in place.
+            self._instance.die(f"what was to be restored can be neither put in place nor undone: {error}")
 
     def _require_owner(self) -> None:
         self.last_word = time.monotonic()

@@ -7,6 +7,7 @@ and large folders are removed when nobody waits for that.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -95,7 +96,8 @@ class Placement:
 
     def forget(self) -> None:
         """Remove what lies aside. What cannot be removed is in nobody's way."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _move(path: Path, to: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from devenv.handover.deadlines import Deadlines
+from devenv.handover.shell import shared
 from devenv.handover.wire import Refused
 from tests.handover.instances import Instance, Stack
 from tests.handover.test_handover import QUICK, InBackground, get
@@ -94,12 +95,11 @@ def test_an_end_waits_for_a_restore_and_saves_what_it_brought(stack: Stack, firs
     saved = first.gate("snapshot", "-o", "-").stdout
     write(stack, "replaced")
     # The restore waits for a program in a shell; the end comes meanwhile.
-    program = first.php("touch(getenv('SECOND_DATA').'/at-work'); usleep(3000000);")
-    until(lambda: (first.data / "at-work").exists())
-    restoring = InBackground(lambda: first.gate("restore", "-", input=saved))
-    first.wait_event("restoring")
-    first.signal(signal.SIGTERM)
-    program.communicate(timeout=10)
+    with shared(first.data / ".gate"):
+        restoring = InBackground(lambda: first.gate("restore", "-", input=saved))
+        first.wait_event("restoring")
+        first.signal(signal.SIGTERM)
+        first.wait_event("terminating")
     assert restoring.wait().returncode == 0
     first.stop()
     next_one(stack)
@@ -119,19 +119,19 @@ def test_nothing_is_restored_into_an_instance_that_ends(stack: Stack, first: Ins
     assert notes(stack) == ["kept", "later"]
 
 
-def test_nobody_gets_a_lease_from_a_retired_owner_that_ends(stack: Stack, first: Instance) -> None:
-    program = first.php("touch(getenv('SECOND_DATA').'/at-work'); usleep(3000000);")
-    until(lambda: (first.data / "at-work").exists())
+def test_nobody_gets_a_lease_from_a_retired_owner_that_ends(stack: Stack) -> None:
+    first = stack.start("v1", GATE_DEADLINE_SHELL="30", GATE_DEADLINE_FINISH="5")
+    first.wait_owner()
     saved = first.gate("snapshot", "-o", "-").stdout
-    restoring = InBackground(lambda: first.gate("restore", "-", input=saved))
-    first.wait_event("restoring")
-    first.ask("retire")
-    first.signal(signal.SIGTERM)
-    first.wait_event("terminating")
-    with pytest.raises(Refused, match="cannot close now"):
-        first.ask("lease", **CLAIM)
-    program.communicate(timeout=10)
-    restoring.wait()
+    with shared(first.data / ".gate"):
+        restoring = InBackground(lambda: first.gate("restore", "-", input=saved))
+        first.wait_event("restoring")
+        first.ask("retire")
+        first.signal(signal.SIGTERM)
+        first.wait_event("terminating")
+        with pytest.raises(Refused, match="cannot close now"):
+            first.ask("lease", **CLAIM)
+    assert restoring.wait().returncode == 1
     first.stop()
 
 

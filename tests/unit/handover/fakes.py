@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NoReturn
+
+import pytest
 
 from devenv.handover.discovery import Seen, View
 from devenv.handover.journal import Journal
@@ -114,3 +120,29 @@ class FakeInstance(Machine):
     def phases(self) -> list[str]:
         lines = self.journal.path.read_text().splitlines()
         return [json.loads(line)["phase"] for line in lines]
+
+
+class Crash(BaseException):
+    pass
+
+
+@contextmanager
+def at_effect(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The effect of that number on the disk does not happen, nor does any later one."""
+    count = [0]
+
+    def guarded(true: Callable[..., Any]) -> Callable[..., Any]:
+        def effect(*arguments: Any, **options: Any) -> Any:
+            count[0] += 1
+            if count[0] >= number:
+                raise error
+            return true(*arguments, **options)
+
+        return effect
+
+    with monkeypatch.context() as patched:
+        for owner, name in ((Path, "rename"), (Path, "mkdir"), (Path, "touch"), (Path, "unlink")):
+            patched.setattr(owner, name, guarded(getattr(owner, name)))
+        for name in ("rmtree", "copytree"):
+            patched.setattr(shutil, name, guarded(getattr(shutil, name)))
+        yield count

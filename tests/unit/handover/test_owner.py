@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from devenv.handover import database, snapshot
+from devenv.handover import database, snapshot, travel
 from devenv.handover import record as records
 from devenv.handover.owner import TRIES, Owner
 from devenv.handover.placement import Placement
@@ -22,8 +22,9 @@ from devenv.handover.problem import Problem
 from devenv.handover.record import Role, Successor
 from devenv.handover.settings import Settings
 from devenv.handover.states import State
+from devenv.handover.successor import Course
 from devenv.handover.wire import Reply, Request
-from tests.unit.handover.fakes import LEASE, FakeInstance, FakeServers
+from tests.unit.handover.fakes import LEASE, Crash, FakeInstance, FakeServers, at_effect
 
 Sql = Callable[..., list[tuple[object, ...]]]
 
@@ -590,3 +591,83 @@ async def test_nothing_is_restored_under_a_lease(owner: Owner, instance: FakeIns
     with pytest.raises(Problem, match="a hand-over runs"):
         await owner.restore(saved)
     assert instance.state is State.CLOSED
+
+
+def restarted(instance: FakeInstance) -> FakeInstance:
+    """Another process with the same disk."""
+    loaded = records.load(instance.settings.state / "record.json")
+    again = FakeInstance(instance.settings)
+    again.record, again.state = loaded or instance.record, State.STARTING
+    return again
+
+
+@pytest.mark.parametrize("kind", [Crash, OSError])
+async def test_a_restore_that_fails_or_is_killed_at_any_effect_leaves_all_of_one_content(
+    instance: FakeInstance,
+    saved: Path,
+    sql: Sql,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[BaseException],
+) -> None:
+    """The old one or the new one, database and folders; never a mixture."""
+    database_file, folder = instance.settings.database, instance.settings.travel[0]
+    (folder / "file").write_bytes(b"old upload")
+    first = notes(database_file)
+    seen = set()
+    for number in range(1, 200):
+        travel.remove(instance.settings.staging)
+        travel.remove(instance.settings.state / "aside")
+        travel.remove(folder)
+        folder.mkdir()
+        (folder / "file").write_bytes(b"old upload")
+        database_file.unlink()
+        sql(database_file, "CREATE TABLE note (text)", "INSERT INTO note VALUES ('old')")
+        now = FakeInstance(instance.settings)
+        now.write_record(sha256=str(number))
+        with at_effect(number, kind(), monkeypatch):
+            try:
+                await Owner(now).restore(saved)  # type: ignore[arg-type]
+            except (kind, SystemExit):
+                pass
+            else:
+                assert seen == {"old", "new"}
+                return
+        if kind is Crash or "die" in now.steps:
+            now = restarted(now)
+            await Course(now).run()  # type: ignore[arg-type]
+        content = notes(database_file), (folder / "file").exists()
+        assert content in ((["old"], True), (first, False)), f"at effect {number}: {now.steps}"
+        seen.add("old" if content[1] else "new")
+        assert (now.record.lineage == "line") is content[1], f"at effect {number}"
+        assert now.state is State.OPEN, f"at effect {number}"
+    raise AssertionError("it has no end")
+
+
+async def test_an_owner_does_not_open_again_once_its_end_has_begun(
+    owner: Owner, instance: FakeInstance
+) -> None:
+    await owner.claim(claim())
+    instance.terminating = True
+    owner.revoke()
+    instance.make("end")
+    await owner.release(ask("release"))
+    owner._reopen("its lease is over")
+    assert instance.state is State.ENDING
+    assert "open" not in instance.steps
+    assert "stays-closed" in instance.phases()
+
+
+async def test_a_task_of_the_owner_that_fails_ends_the_process(
+    owner: Owner, instance: FakeInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be closed for ever: nobody else ends a lease."""
+    died: list[str] = []
+    monkeypatch.setattr(instance, "die", died.append)
+
+    def fail(why: str) -> None:
+        raise RuntimeError("it cannot open")
+
+    monkeypatch.setattr(owner, "_reopen", fail)
+    await owner.claim(claim())
+    await wait_for(lambda: bool(died))
+    assert "it cannot open" in died[0]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from devenv.handover.placement import Placement
 from devenv.handover.settings import Settings
+from tests.unit.handover.fakes import Crash, at_effect
 
 OLD = {"database": b"old", "database-wal": b"journal", "uploads/old": b"1", "uploads/deep/old": b"2"}
 NEW = {"database": b"new", "uploads/new": b"3"}
@@ -44,32 +42,6 @@ def there(settings: Settings) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file()
     }
-
-
-class Crash(BaseException):
-    pass
-
-
-@contextmanager
-def at_effect(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The effect of that number on the disk does not happen, nor does any later one."""
-    count = [0]
-
-    def guarded(true: Callable[..., Any]) -> Callable[..., Any]:
-        def effect(*arguments: Any, **options: Any) -> Any:
-            count[0] += 1
-            if count[0] >= number:
-                raise error
-            return true(*arguments, **options)
-
-        return effect
-
-    with monkeypatch.context() as patched:
-        for owner, name in ((Path, "rename"), (Path, "mkdir"), (Path, "touch"), (Path, "unlink")):
-            patched.setattr(owner, name, guarded(getattr(owner, name)))
-        for name in ("rmtree", "copytree"):
-            patched.setattr(shutil, name, guarded(getattr(shutil, name)))
-        yield count
 
 
 @pytest.fixture(params=[False, True], ids=["renamed", "copied"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,10 @@ from typing import Any
 import pytest
 
 from devenv.handover import database, snapshot
+from devenv.handover import mark as marks
 from devenv.handover import record as records
 from devenv.handover.discovery import View
+from devenv.handover.mark import Mark
 from devenv.handover.owner import Owner
 from devenv.handover.placement import Placement
 from devenv.handover.problem import Problem
@@ -24,7 +28,7 @@ from devenv.handover.settings import Settings
 from devenv.handover.states import State
 from devenv.handover.successor import LOOKS, Course
 from devenv.handover.wire import Reply, Request, Server
-from tests.unit.handover.fakes import FakeInstance
+from tests.unit.handover.fakes import LEASE, Crash, FakeInstance, at_effect
 
 Sql = Callable[..., list[tuple[object, ...]]]
 
@@ -510,3 +514,129 @@ async def test_if_another_was_first_what_was_begun_is_discarded_and_the_other_is
     await course(new).run()
     assert (new.record.lineage, new.record.epoch) == ("line", 5)
     assert sql(new.settings.database, "SELECT text FROM note") == [("one",)]
+
+
+async def test_what_was_begun_after_another_is_discarded_even_by_a_restart_in_between(
+    old: OwnerSide, new: FakeInstance, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not taken for a database that somebody has put there, which would be kept."""
+    views = [View(found_self=True)] * LOOKS
+    seen = View((old.instance.as_seen(old.control),), found_self=True)
+
+    async def look() -> View:
+        return views.pop(0) if views else seen
+
+    def killed(self: Course) -> None:
+        raise KeyboardInterrupt
+
+    sql(new.settings.database.with_name("seed"), "CREATE TABLE seed (a)")
+    new.settings = replace(new.settings, seed=new.settings.database.with_name("seed"))
+    new.look = look  # type: ignore[method-assign]
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Course, "_discard", killed)
+        await course(new).run()
+    assert new.settings.database.exists()
+    again = restarted(new)
+    again.view = View(found_self=True)
+    await course(again).run()
+    assert again.record.lineage not in ("line", new.record.lineage)
+    assert sql(again.settings.database, "SELECT name FROM sqlite_master") == [("seed",)]
+    assert not again.record.discard
+
+
+def restarted(instance: FakeInstance) -> FakeInstance:
+    """Another process with the same disk."""
+    loaded = records.load(instance.settings.state / "record.json")
+    assert loaded is not None
+    again = FakeInstance(instance.settings)
+    again.record, again.state = loaded, State.STARTING
+    return again
+
+
+async def test_a_first_start_that_is_killed_at_any_effect_begins_with_all_of_the_snapshot(
+    old: OwnerSide, new: FakeInstance, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders and database are one: uploads must not be missing because the database came first."""
+    settings = old.instance.settings
+    saved = snapshot.save(settings, old.instance.record)
+    assert settings.snapshots is not None
+    mark = Mark("owner", "host", "v1", "line", 4, saved["file"])
+    marks.save(settings.snapshots, mark)
+    new.settings = replace(new.settings, snapshots=settings.snapshots)
+    for number in range(1, 200):
+        shutil.rmtree(new.settings.database.parent)
+        new.settings.state.mkdir(parents=True)
+        new.record, new.state = Record(uid="new"), State.STARTING
+        with at_effect(number, Crash(), monkeypatch):
+            try:
+                await course(new).run()
+            except Crash:
+                pass
+            else:
+                assert number > 10
+                return
+        again = FakeInstance(new.settings)
+        again.record = records.load(new.settings.state / "record.json") or Record(uid="new")
+        again.state, again.view = State.STARTING, View(found_self=True)
+        await course(again).run()
+        at = f"killed at effect {number}"
+        assert sql(again.settings.database, "SELECT text FROM note") == [("one",)], at
+        assert (again.settings.travel[0] / "file").read_bytes() == b"upload", at
+        assert (again.record.lineage, again.record.epoch, again.record.staged) == ("line", 5, False), at
+    raise AssertionError("it has no end")
+
+
+async def test_the_lease_is_kept_while_the_content_is_put_in_place(
+    old: OwnerSide, new: FakeInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large folders on a slow disk take longer than a lease."""
+    true = Placement.put
+
+    def slow(self: Placement) -> None:
+        time.sleep(LEASE * 2.5)
+        true(self)
+
+    monkeypatch.setattr(Placement, "put", slow)
+    await course(sees(new, old)).run()
+    assert new.record.role is Role.OWNER
+    assert old.asked.count("lease") == 1
+    assert old.instance.steps.count("open") == 0
+
+
+async def test_a_refused_completion_leaves_what_was_there_as_it_was(
+    old: OwnerSide, moved: FakeInstance, sql: Sql
+) -> None:
+    """What it handed over is still what it handed over, and the owner goes on with the content."""
+    frozen = moved.settings.database.read_bytes()
+
+    def refuse() -> None:
+        raise Problem("not you", "the test", "nothing")
+
+    old.before["complete"] = refuse
+    with pytest.raises(Problem, match="not you"):
+        await course(moved).run(taking_back=old.control)
+    assert moved.settings.database.read_bytes() == frozen
+    assert (moved.record.role, moved.record.staged, moved.steps[-1]) == (Role.MOVED, False, "relay")
+
+
+async def test_an_owner_whose_restore_was_cut_off_completes_it_before_it_opens(
+    old: OwnerSide, new: FakeInstance, sql: Sql
+) -> None:
+    settings = new.settings
+    sql(settings.database, "CREATE TABLE note (text)", "INSERT INTO note VALUES ('replaced')")
+    saved = snapshot.save(old.instance.settings, old.instance.record)
+    assert old.instance.settings.snapshots is not None
+    snapshot.stage(old.instance.settings.snapshots / saved["file"], settings)
+    new.record = Record(uid="new", role=Role.OWNER, served=True, staged=True, lineage="restored", epoch=1)
+    await course(new).run()
+    assert sql(settings.database, "SELECT text FROM note") == [("one",)]
+    assert (settings.travel[0] / "file").read_bytes() == b"upload"
+    assert (new.state, new.record.staged) == (State.OPEN, False)
+
+
+async def test_an_owner_that_another_one_has_superseded_does_not_open(new: FakeInstance) -> None:
+    new.record = Record(uid="new", role=Role.OWNER, served=True, lineage="line", epoch=1)
+    new.newer = Problem("another instance has gone on", "the test", "a person decides")
+    with pytest.raises(Problem, match="another instance has gone on"):
+        await course(new).run()
+    assert new.state is State.STARTING
