@@ -385,7 +385,8 @@ class Gate:
     async def _serve_waiting(self) -> None:
         """Those that the kernel has already accepted are served as well, where somebody serves."""
         last = time.monotonic() + self._deadlines.finish
-        while self._instance.servers.serving and waiting(self._instance.listener) and time.monotonic() < last:
+        instance = self._instance
+        while instance.servers.serving and waiting(instance.listener) and time.monotonic() < last:  # noqa: ASYNC110
             await asyncio.sleep(_WAITING)
 
     async def _save_last(self) -> None:
