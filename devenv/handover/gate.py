@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from . import database, snapshot
+from .control import Server
 from .instance import Instance, State, in_thread
 from .mark import NOTHING
 from .owner import Owner
@@ -22,7 +23,7 @@ from .record import Role
 from .relay import refuse_new
 from .settings import Address, Settings
 from .successor import Course
-from .wire import Refused, Reply, Request, Server, Unreachable
+from .wire import Refused, Reply, Request, Unreachable
 
 _PR_SET_CHILD_SUBREAPER = 36
 _EXIT = 2.0
@@ -70,7 +71,9 @@ class Gate:
         # A shell's job in the background ignores it, and so would php-fpm until it has a handler of its own:
         # one that is told to end just as it starts would serve on.
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-        server = Server(self._settings.control, instance.secret, self._deadlines, self._answer)
+        server = Server(
+            self._settings.control, instance.secret, self._deadlines, self._answer, instance.neighbours
+        )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         watching = [
             asyncio.create_task(instance.servers.watch(self._restart_server, self._deadlines.poll)),

@@ -21,6 +21,7 @@ from . import record as records
 from .discovery import Nobody, Seen, View, choose, look
 from .journal import Journal
 from .mark import Mark
+from .neighbours import Listener, Neighbours, find_neighbours
 from .problem import Problem
 from .record import FORMAT, Record, Role, Successor
 from .relay import Relay, waiting
@@ -60,7 +61,9 @@ class Instance:
         self.held = 0
         self._signed: Mark | None = None
         self.relay: Relay | None = None
-        self.listener = _bind(settings.listen)
+        self.neighbours = find_neighbours(self.journal) if settings.neighbours_only else None
+        """Who alone may connect; None: anybody who reaches our address."""
+        self.listener = _bind(settings.listen, self.neighbours)
         self._listening = False
         sockets = Path(os.environ.get("GATE_RUN", "/run/gate"))
         sockets.mkdir(parents=True, exist_ok=True)
@@ -261,8 +264,8 @@ def address(text: str) -> Address:
     return host, int(port)
 
 
-def _bind(where: Address) -> socket.socket:
-    listener = socket.socket()
+def _bind(where: Address, neighbours: Neighbours | None) -> socket.socket:
+    listener = Listener(neighbours) if neighbours else socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(where)

@@ -15,6 +15,7 @@ import pytest
 
 from devenv.handover import database, snapshot, travel
 from devenv.handover import record as records
+from devenv.handover.control import Server
 from devenv.handover.discovery import View
 from devenv.handover.instance import State
 from devenv.handover.owner import Owner
@@ -22,7 +23,7 @@ from devenv.handover.problem import Problem
 from devenv.handover.record import Record, Role, Successor
 from devenv.handover.settings import Settings
 from devenv.handover.successor import LOOKS, Course
-from devenv.handover.wire import Reply, Request, Server
+from devenv.handover.wire import Reply, Request
 from tests.unit.handover.fakes import FakeInstance
 
 Sql = Callable[..., list[tuple[object, ...]]]
