@@ -25,6 +25,9 @@ class Deadlines:
     """Between two looks at something that changes: discovery, a refusing successor."""
     connect: float = 1.0
     """To open a connection to a peer on the same network."""
+    handshake: float = 5.0
+    """From a connection to our gate until its peer has shown that it has the secret; and how long in all one
+    instance may take to say what it is."""
     drain: float = 0.8
     """How long requests may be held for those in flight; then a second server takes over."""
     lease: float = 5.0

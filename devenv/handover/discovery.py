@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from .settings import Address, Settings
 from .wire import Peer, Refused, Unreachable
 
 Status = dict[str, Any]
+AT_ONCE = 16
+"""So many addresses are asked side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,11 @@ class View:
     unknown: str | None = None
     """Why the names could not be resolved with certainty."""
     refusal: Problem | None = None
-    """Somebody answered who does not belong to us: another secret."""
+    """Why somebody who answered is not believed: another secret, or it passes on what another one says."""
 
 
 def look(settings: Settings, secret: bytes, uid: str) -> View:
-    """Resolve all names and ask each address for its status. Takes as long as the slowest answer."""
+    """Resolve all names, and ask all addresses side by side: each has `handshake` seconds in all."""
     addresses: dict[str, bool] = {}
     unknown = None
     for name in settings.peers:
@@ -62,23 +65,20 @@ def look(settings: Settings, secret: bytes, uid: str) -> View:
         except socket.gaierror as error:
             unknown = f"{name}: {error.strerror}"
     peers, silent, found_self, refusal = [], [], False, None
-    for address, literal in addresses.items():
-        control = (address, settings.control[1])
-        try:
-            with Peer(control, secret, settings.deadlines) as peer:
-                status, _ = peer.call("status")
-        except Problem as problem:
-            refusal = problem
-        except (Unreachable, Refused) as error:
-            # A name lists only what exists; a literal address is a place to look, and
-            # a refused connection there says that nobody is in it.
-            if not (literal and isinstance(error.__cause__, ConnectionRefusedError)):
-                silent.append(address)
-        else:
-            if status["uid"] == uid:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        asked = list(pool.map(lambda address: _ask(settings, secret, address), addresses))
+    for (address, literal), answer in zip(addresses.items(), asked, strict=True):
+        if isinstance(answer, Seen):
+            if answer.uid == uid:
                 found_self = True
             else:
-                peers.append(Seen(control, status))
+                peers.append(answer)
+        elif isinstance(answer, Problem):
+            refusal = answer
+        elif not (literal and isinstance(answer.__cause__, ConnectionRefusedError)):
+            # A name lists only what exists; a literal address is a place to look, and
+            # a refused connection there says that nobody is in it.
+            silent.append(address)
     if not found_self and unknown is None and not peers and settings.control_name:
         # Nothing at all, not even ourselves: is that the truth, or is nobody answering us?
         try:
@@ -87,6 +87,19 @@ def look(settings: Settings, secret: bytes, uid: str) -> View:
         except socket.gaierror as error:
             unknown = f"{settings.control_name}: {error.strerror}"
     return View(tuple(peers), tuple(silent), found_self, unknown, refusal)
+
+
+def _ask(settings: Settings, secret: bytes, address: str) -> Seen | Problem | Unreachable:
+    """Who is at `address`. All that is decided by comes from an answer that is authentic."""
+    control = (address, settings.control[1])
+    try:
+        with Peer(control, secret, settings.deadlines) as peer:
+            status, _ = peer.call("status", within=settings.deadlines.handshake)
+    except Refused as refused:
+        return refused.as_problem()
+    except (Problem, Unreachable) as error:
+        return error
+    return Seen(control, status)
 
 
 def resolve(name: str, port: int) -> list[str]:
@@ -112,8 +125,6 @@ def choose(view: View, uid: str) -> Seen:
 
     Raises `Nobody`, or a `Problem`: one that is not final may be gone at the next look.
     """
-    if view.refusal is not None:
-        raise view.refusal
     owners = [seen for seen in view.peers if seen.role is Role.OWNER]
     served = [seen for seen in owners if seen.status["served"]]
     moved = [seen for seen in view.peers if seen.role is Role.MOVED]
@@ -134,8 +145,6 @@ def yields(view: View, uid: str) -> bool:
     has opened, and yields to one that has opened. Raises a `Problem` while it has to wait: also
     for whoever does not answer, since that may be one that has opened.
     """
-    if view.refusal is not None:
-        raise view.refusal
     owners = [seen for seen in view.peers if seen.role is Role.OWNER]
     if any(seen.status["served"] or seen.uid < uid for seen in owners):
         return True
@@ -161,6 +170,9 @@ def _require_nobody(view: View) -> None:
         raise _wait("another instance begins with a database of its own", _names(owners))
     if incoming := by_role[Role.INCOMING]:
         raise _wait("another instance waits for the database, and its owner is not seen", _names(incoming))
+    if view.refusal is not None:
+        # It may have the database, for all that we know. One that is seen to have it counts more.
+        raise view.refusal
 
 
 def _head(served: Iterable[Seen], moved: Iterable[Seen]) -> Seen:

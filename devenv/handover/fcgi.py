@@ -5,9 +5,16 @@ https://fastcgi-archives.github.io/FastCGI_Specification.html
 
 from __future__ import annotations
 
+import io
 import socket
 import struct
+import time
 from pathlib import Path
+
+from .stream import Incoming
+
+LARGEST = 16 << 20
+"""Of an answer, in bytes: a page, not a download."""
 
 _HEADER = struct.Struct(">BBHHBx")
 _BEGIN, _END, _PARAMS, _STDIN, _STDOUT, _STDERR = 1, 3, 4, 5, 6, 7
@@ -16,7 +23,7 @@ _BEGIN, _END, _PARAMS, _STDIN, _STDOUT, _STDERR = 1, 3, 4, 5, 6, 7
 def get(where: Path, params: dict[str, str], timeout: float) -> tuple[int, bytes]:
     """One GET request to the server at the Unix socket `where`: (status, headers and body).
 
-    Raises OSError when there is no complete answer within `timeout` seconds of silence.
+    Raises OSError when there is no complete answer within `timeout` seconds, or it is larger than `LARGEST`.
     """
     params = {
         "GATEWAY_INTERFACE": "CGI/1.1",
@@ -30,19 +37,23 @@ def get(where: Path, params: dict[str, str], timeout: float) -> tuple[int, bytes
     }
     pairs = b"".join(_pair(name.encode(), value.encode()) for name, value in params.items())
     message = _record(_BEGIN, struct.pack(">HB5x", 1, 0)) + _record(_PARAMS, pairs)
+    until = time.monotonic() + timeout
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)
         connection.connect(str(where))
         connection.sendall(message + _record(_PARAMS, b"") + _record(_STDIN, b""))
-        output = b""
-        with connection.makefile("rb") as answer:
-            while True:
-                kind, length, padding = _read_header(answer.read(_HEADER.size))
-                content = answer.read(length + padding)[:length]
-                if kind == _STDOUT:
-                    output += content
-                elif kind == _END:
-                    return _status(output), output
+        answer = io.BufferedReader(Incoming(connection, timeout, until))
+        output, left = bytearray(), LARGEST
+        while True:
+            kind, length, padding = _read_header(answer.read(_HEADER.size))
+            left -= _HEADER.size + length + padding
+            if left < 0:
+                raise OSError(f"it answers with more than {LARGEST >> 20} MiB")
+            content = answer.read(length + padding)[:length]
+            if kind == _STDOUT:
+                output += content
+            elif kind == _END:
+                return _status(bytes(output)), bytes(output)
 
 
 def page(document_root: str, uri: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import database, snapshot
 from . import mark as marks
+from .control import Server
 from .discovery import View
 from .instance import Instance, in_thread
 from .mark import NOTHING
@@ -26,7 +27,7 @@ from .relay import refuse_new, waiting
 from .settings import Address, Settings
 from .states import State
 from .successor import Course
-from .wire import Refused, Reply, Request, Server, Unreachable
+from .wire import Refused, Reply, Request, Unreachable
 
 _PR_SET_CHILD_SUBREAPER = 36
 _EXIT = 2.0
@@ -77,7 +78,9 @@ class Gate:
         # A shell's job in the background ignores it, and so would php-fpm until it has a handler of its own:
         # one that is told to end just as it starts would serve on.
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-        server = Server(self._settings.control, instance.secret, self._deadlines, self._answer)
+        server = Server(
+            self._settings.control, instance.secret, self._deadlines, self._answer, instance.neighbours
+        )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         watching = [
             asyncio.create_task(self._keep(self._watch_servers)),

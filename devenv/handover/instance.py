@@ -20,6 +20,7 @@ from . import record as records
 from .discovery import Nobody, Seen, View, choose, look
 from .journal import Journal
 from .mark import Mark
+from .neighbours import Listener, Neighbours, find_neighbours
 from .problem import Problem
 from .record import FORMAT, Record, Role, Successor
 from .relay import Relay, waiting
@@ -56,7 +57,9 @@ class Instance(Machine):
         self._signed: Mark | None = None
         self._unsigned = False
         self.relay: Relay | None = None
-        self.listener = _bind(settings.listen)
+        self.neighbours = find_neighbours(self.journal) if settings.neighbours_only else None
+        """Who alone may connect; None: anybody who reaches our address."""
+        self.listener = _bind(settings.listen, self.neighbours)
         self._listening = False
         sockets = Path(os.environ.get("GATE_RUN", "/run/gate"))
         sockets.mkdir(parents=True, exist_ok=True)
@@ -263,8 +266,8 @@ def address(text: str) -> Address:
     return host, int(port)
 
 
-def _bind(where: Address) -> socket.socket:
-    listener = socket.socket()
+def _bind(where: Address, neighbours: Neighbours | None) -> socket.socket:
+    listener = Listener(neighbours) if neighbours else socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(where)

@@ -31,6 +31,8 @@ class Settings:
     document_root: str
     listen: Address
     control: Address
+    neighbours_only: bool
+    """Whether only those on our own networks may connect, not their host: see `neighbours`."""
     state: Path
     deadlines: Deadlines = field(default_factory=Deadlines)
 
@@ -66,6 +68,7 @@ class Settings:
             document_root=env.get("GATE_DOCUMENT_ROOT", "/app/public"),
             listen=_address(env.get("GATE_LISTEN", "0.0.0.0:9000")),
             control=_address(env.get("GATE_CONTROL", "0.0.0.0:9010")),
+            neighbours_only=_clients(env.get("GATE_CLIENTS", "")),
             state=Path(env.get("GATE_STATE", str(database.parent / ".gate"))),
             deadlines=Deadlines.from_env(env),
         )
@@ -91,3 +94,13 @@ class Settings:
 def _address(text: str) -> Address:
     host, _, port = text.rpartition(":")
     return host, int(port)
+
+
+def _clients(text: str) -> bool:
+    if text not in ("", "all", "neighbours"):
+        raise Problem(
+            "who may connect is not known",
+            f"GATE_CLIENTS is {text!r}",
+            "set it to neighbours, or to all, which is the default",
+        )
+    return text == "neighbours"

@@ -1,38 +1,42 @@
-"""Messages between gates: HTTP/1.1, fields as JSON, a body of bytes, all authenticated.
+"""Messages between gates, from the side that asks: HTTP/1.1, all of it authenticated.
 
-A connection begins with an exchange of nonces. From then on each request carries an
-HMAC with the stack's secret over the nonces of both sides, its place on the connection,
-the verb, the fields and the SHA-256 of the body; each answer carries one over the
-request's and its own content. So nothing can be forged, replayed or swapped, an answer
-to `complete` included. Content is not encrypted: the peers share a private network.
+A connection begins with an exchange of nonces. From then on each request carries an HMAC with the
+stack's secret over the nonces of both sides, its place on the connection, the verb, and the length and
+SHA-256 of its body: fields as JSON, then bytes. Each answer carries one over the request's and its own.
+Fields say from where to where a request was sent, so that it is not taken from somebody who passes it on.
+Content is not encrypted: the peers share a private network.
+
+The release before is understood, and spoken to where it answers: see `seal`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-import http.client
+import io
 import json
+import math
 import secrets
-import shutil
-import sys
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO
 
+from . import seal
 from .deadlines import Deadlines
 from .problem import Problem
 from .record import FORMAT
+from .seal import Envelope
 from .settings import Address
+from .stream import Incoming, Malformed, head, number, read_exactly, read_head
 
 Fields = dict[str, Any]
-Body = TypeVar("Body", bytes, Path)
 CHUNK = 1 << 20
-LARGEST_REQUEST = 256 << 20
-"""The largest request is a list of block hashes: 16 bytes for each 32 KiB of a database."""
+SMALL = 64 << 10
+"""Of a body, in bytes: so much is taken of whom nobody knows yet."""
+LARGEST_ANSWER = 16 << 20
+"""Of fields, or of content that is not put into a file."""
 
 
 class Unreachable(Exception):
@@ -55,143 +59,10 @@ class Refused(Exception):
         )
 
 
-def _mac(secret: bytes, *parts: object) -> str:
-    # JSON is an unambiguous join: no part can pass for its neighbour.
-    return hmac.new(secret, json.dumps(parts).encode(), hashlib.sha256).hexdigest()
-
-
-def _same(mac: str, given: str) -> bool:
-    # What came over the wire may be anything; compare_digest takes no text beyond ASCII.
-    return hmac.compare_digest(mac.encode(), given.encode("utf-8", "surrogateescape"))
-
-
-class Peer:
-    """A connection to a gate, made when it is first used. Not shared between threads."""
-
-    def __init__(
-        self, address: Address, secret: bytes, deadlines: Deadlines, source: str | None = None
-    ) -> None:
-        self.address = address
-        self._source = (source, 0) if source else None
-        self._secret = secret
-        self._deadlines = deadlines
-        self._connection: http.client.HTTPConnection | None = None
-        self._nonces = ("", "")
-        self._count = 0
-        self._used = 0.0
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def call(self, verb: str, fields: Fields | None = None, body: bytes = b"") -> tuple[Fields, bytes]:
-        """Ask, and return the answer's fields and body. Raises `Refused` or `Unreachable`."""
-        return self._call(verb, fields or {}, body, lambda response: response.read())
-
-    def fetch(self, verb: str, fields: Fields, into: Path, body: bytes = b"") -> Fields:
-        """As `call`, with the answer's body in the file `into`, which is not synced yet."""
-
-        def store(response: http.client.HTTPResponse) -> Path:
-            with into.open("wb") as file:
-                shutil.copyfileobj(response, file, CHUNK)
-            return into
-
-        return self._call(verb, fields, body, store)[0]
-
-    def _call(
-        self,
-        verb: str,
-        fields: Fields,
-        body: bytes,
-        read: Callable[[http.client.HTTPResponse], Body],
-    ) -> tuple[Fields, Body]:
-        if time.monotonic() - self._used > self._deadlines.reply / 2:
-            self.close()  # we had other work, and the server does not wait for ever
-        try:
-            connection = self._connection or self._connect()
-            self._count += 1
-            written = json.dumps({**fields, "format": FORMAT})
-            sha256 = hashlib.sha256(body).hexdigest()
-            mac = _mac(self._secret, "request", *self._nonces, self._count, verb, written, sha256)
-            headers = {"Handover-Fields": written, "Handover-Mac": mac}
-            connection.request("POST", f"/{verb}", body, headers)
-            response = connection.getresponse()
-            content = read(response)
-            if response.length:
-                raise http.client.HTTPException(f"the answer was cut, {response.length} bytes are missing")
-            answer = self._authentic(response, mac, content)
-            self._used = time.monotonic()
-        except Problem:
-            self.close()
-            raise
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self.close()
-            host, port = self.address
-            if isinstance(error, OSError) and error.filename is not None:
-                raise  # our own disk, not the peer
-            raise Unreachable(f"{host}:{port} {verb}: {error or type(error).__name__}") from error
-        if response.status != 200:
-            raise Refused(answer)
-        return answer, content
-
-    def _connect(self) -> http.client.HTTPConnection:
-        host, port = self.address
-        connection = http.client.HTTPConnection(
-            host, port, timeout=self._deadlines.connect, source_address=self._source
-        )
-        self._connection = connection  # closed with us, whatever happens now
-        connection.connect()
-        connection.sock.settimeout(self._deadlines.reply)
-        ours = secrets.token_hex(16)
-        connection.request("GET", "/nonce", headers={"Handover-Nonce": ours})
-        response = connection.getresponse()
-        response.read()
-        self._nonces = (ours, response.headers["Handover-Nonce"])
-        self._count = 0
-        self._used = time.monotonic()
-        return connection
-
-    def _authentic(
-        self, response: http.client.HTTPResponse, request_mac: str, content: bytes | Path
-    ) -> Fields:
-        written = response.headers.get("Handover-Fields", "")
-        expected = _mac(self._secret, "answer", request_mac, response.status, written, _sha256(content))
-        genuine = _same(expected, response.headers.get("Handover-Mac", ""))
-        # The peer that shares our secret and did not get what we sent has refused nothing.
-        if not genuine or response.status == 401:
-            if not genuine and response.status == 401:
-                raise Problem(
-                    "the peer does not accept our secret",
-                    f"{self.address[0]} has another one, so it belongs to another stack, "
-                    "or one of the two was started with an old value",
-                    "start both with the same HANDOVER_SECRET",
-                )
-            raise Problem(
-                "an answer of the peer is not authentic",
-                f"{self.address[0]}: it or our request was changed on the way, or the secrets differ",
-                "nothing was taken from it; look who else is on this network, then try again",
-                final=False,
-            )
-        fields: Fields = json.loads(written)
-        return fields
-
-
-def _sha256(body: bytes | Path) -> str:
-    if isinstance(body, bytes):
-        return hashlib.sha256(body).hexdigest()
-    with body.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
+    """What a gate is asked."""
+
     verb: str
     fields: Fields
     body: bytes
@@ -208,96 +79,218 @@ class Reply:
     """A file is sent as it stands, and removed afterwards."""
 
 
-Answer = Callable[[Request], Reply]
+class Peer:
+    """A connection to a gate, made when it is first used. Not shared between threads."""
+
+    def __init__(
+        self, address: Address, secret: bytes, deadlines: Deadlines, source: str | None = None
+    ) -> None:
+        self.address = address
+        self._source = (source, 0) if source else None
+        self._secret = secret
+        self._deadlines = deadlines
+        self._connection: _Connection | None = None
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def call(
+        self, verb: str, fields: Fields | None = None, body: bytes = b"", *, within: float | None = None
+    ) -> tuple[Fields, bytes]:
+        """Ask, and return the answer's fields and body. Raises `Refused` or `Unreachable`.
+
+        All of the answer must be there `within` so many seconds, a connection included.
+        """
+        content = io.BytesIO()
+        return self._call(verb, fields or {}, body, content, within), content.getvalue()
+
+    def fetch(self, verb: str, fields: Fields, into: Path, body: bytes = b"") -> Fields:
+        """As `call`, with the answer's body in the file `into`, which is not synced yet."""
+        with into.open("w+b") as file:
+            return self._call(verb, fields, body, file)
+
+    def _call(
+        self, verb: str, fields: Fields, body: bytes, into: BinaryIO, within: float | None = None
+    ) -> Fields:
+        until = time.monotonic() + (self._deadlines.reply if within is None else within)
+        if self._connection and time.monotonic() - self._connection.used > self._deadlines.reply / 2:
+            self.close()  # we had other work, and the server does not wait for ever
+        try:
+            if self._connection is None:
+                self._connection = _Connection(
+                    self.address, self._secret, self._deadlines, self._source, until
+                )
+            status, answer = self._connection.ask(verb, fields, body, into, until)
+        except _OwnDisk as error:
+            self.close()
+            raise error.why from None
+        except (OSError, EOFError, Malformed, ValueError) as error:
+            self.close()
+            host, port = self.address
+            raise Unreachable(f"{host}:{port} {verb}: {error or type(error).__name__}") from error
+        except BaseException:
+            self.close()
+            raise
+        if status != 200:
+            raise Refused(answer)
+        return answer
 
 
-class Server(ThreadingHTTPServer):
-    """Answers peers, each connection in a thread of its own. `answer` may raise `Problem`."""
+class _OwnDisk(Exception):
+    """What came cannot be written, which is no fault of the peer."""
 
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, address: Address, secret: bytes, deadlines: Deadlines, answer: Answer) -> None:
-        self.secret = secret
-        self.deadlines = deadlines
-        self.answer = answer
-        super().__init__(address, _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A peer that goes away in the middle is its own business; the next word is its.
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
+    def __init__(self, why: OSError) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-    # One segment for the headers and the body of a short answer, and no waiting for ACKs.
-    wbufsize = -1
-    disable_nagle_algorithm = True
+class _Connection:
+    """One that has exchanged nonces. After any exception it is of no use."""
 
-    def setup(self) -> None:
-        self.timeout = self.server.deadlines.reply  # type: ignore[misc]
-        self.ours = ""
-        self.theirs = ""
-        self.count = 0
-        super().setup()
+    def __init__(
+        self, address: Address, secret: bytes, deadlines: Deadlines, source: Address | None, until: float
+    ) -> None:
+        self._address = address
+        self._secret = secret
+        self._reply = deadlines.reply
+        self._count = 0
+        self._proven = False
+        """The peer has shown that it knows the secret."""
+        timeout = max(min(deadlines.connect, until - time.monotonic()), 0.001)
+        self._socket = socket.create_connection(address, timeout, source)
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._way = {"from": self._socket.getsockname()[0], "to": self._socket.getpeername()[0]}
+            self._incoming = Incoming(self._socket, self._reply, until)
+            self._stream = io.BufferedReader(self._incoming)
+            ours = secrets.token_hex(16)
+            self._send(head("GET /nonce HTTP/1.1", {"Handover-Nonce": ours}))
+            status, headers, size = self._head()
+            if status != 200 or "handover-nonce" not in headers or size > SMALL:
+                raise Malformed("what answers there is no gate")
+            read_exactly(self._stream, size)
+            self._nonces = (ours, headers["handover-nonce"])
+            self._previous = headers.get("handover-version") != str(seal.VERSION)
+        except BaseException:
+            self.close()
+            raise
+        self.used = time.monotonic()
 
-    def do_GET(self) -> None:
-        if self.path != "/nonce" or not self.headers.get("Handover-Nonce"):
-            self.send_error(404)
-            return
-        self.theirs = self.headers["Handover-Nonce"]
-        # A new one each time: the count begins again, and nothing said before may fit.
-        self.ours = secrets.token_hex(16)
-        self.count = 0
-        self.send_response(200)
-        self.send_header("Handover-Nonce", self.ours)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+    def close(self) -> None:
+        self._socket.close()
 
-    def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length", 0))
-        if not 0 <= length <= LARGEST_REQUEST:
-            self.send_error(413)
-            return
-        body = self.rfile.read(length)
-        verb = self.path.removeprefix("/")
-        written = self.headers.get("Handover-Fields", "")
-        self.count += 1
+    def ask(self, verb: str, fields: Fields, body: bytes, into: BinaryIO, until: float) -> tuple[int, Fields]:
+        """The answer's status and fields, with its content in `into`."""
+        self._incoming.until = until
+        written = json.dumps({**fields, "format": FORMAT, "wire": self._way})
+        if self._previous and not self._proven and not isinstance(into, io.BytesIO):
+            # Its MAC is known to be right only when all has been read: not of a stranger.
+            self.ask("status", {}, b"", io.BytesIO(), until)
+        self._count += 1
+        if self._previous:
+            answer = self._ask_previous(verb, written, body, into)
+        else:
+            answer = self._ask(verb, written.encode(), body, into)
+        self._proven = True
+        self.used = time.monotonic()
+        return answer
+
+    def _ask(self, verb: str, written: bytes, body: bytes, into: BinaryIO) -> tuple[int, Fields]:
+        sha256 = hashlib.sha256(written + body).hexdigest()
+        envelope = str(Envelope(len(written), len(body), sha256))
+        mac = seal.request_mac(self._secret, self._nonces, self._count, verb, envelope)
+        self._post(verb, {"Handover-Body": envelope, "Handover-Mac": mac}, written + body)
+        status, headers, size = self._head()
+        envelope = headers.get("handover-body", "")
+        self._require(status, headers, seal.answer_mac(self._secret, mac, status, envelope))
+        it = Envelope.parse(envelope)
+        in_memory = isinstance(into, io.BytesIO)
+        if it.size != size or it.fields > LARGEST_ANSWER or (in_memory and it.content > LARGEST_ANSWER):
+            raise Malformed(f"its answer has {size} bytes")
+        answer = read_exactly(self._stream, it.fields)
+        digest = hashlib.sha256(answer)
+        if not in_memory:
+            self._incoming.until = math.inf  # as long as it goes on: its author is known, and its length
+        self._copy(it.content, into, digest)
+        if not seal.same(digest.hexdigest(), it.sha256):
+            raise self._not_authentic()
+        fields: Fields = json.loads(answer)
+        return status, fields
+
+    def _ask_previous(self, verb: str, written: str, body: bytes, into: BinaryIO) -> tuple[int, Fields]:
         sha256 = hashlib.sha256(body).hexdigest()
-        mac = _mac(self.server.secret, "request", self.theirs, self.ours, self.count, verb, written, sha256)
-        if not self.theirs or not _same(mac, self.headers.get("Handover-Mac", "")):
-            self.close_connection = True
-            self._send(401, mac, Reply({"error": "not authentic"}))
-            return
-        try:
-            fields: Fields = json.loads(written)
-            reply = self.server.answer(Request(verb, fields, body, self.client_address[0]))
-            self._send(200, mac, reply)
-        except Problem as problem:
-            self._send(409, mac, Reply({**problem.as_json(), "final": problem.final}))
+        mac = seal.previous_request_mac(self._secret, self._nonces, self._count, verb, written, sha256)
+        self._post(verb, {"Handover-Fields": written, "Handover-Mac": mac}, body)
+        status, headers, size = self._head()
+        if not isinstance(into, io.BytesIO):
+            self._incoming.until = math.inf
+        elif size > SMALL:
+            raise Malformed(f"its answer has {size} bytes")
+        digest = hashlib.sha256()
+        self._copy(size, into, digest)
+        answer = headers.get("handover-fields", "")
+        self._require(
+            status,
+            headers,
+            seal.previous_answer_mac(self._secret, mac, status, answer, digest.hexdigest()),
+        )
+        fields: Fields = json.loads(answer)
+        if "wire" in fields:
+            # It knows the form of this release, and would have said so: somebody in between kept it from us.
+            raise self._not_authentic()
+        return status, fields
 
-    def _send(self, status: int, mac: str, reply: Reply) -> None:
-        written = json.dumps({**reply.fields, "format": FORMAT})
-        try:
-            size = reply.body.stat().st_size if isinstance(reply.body, Path) else len(reply.body)
-            signed = _mac(self.server.secret, "answer", mac, status, written, _sha256(reply.body))
-            self.send_response(status)
-            self.send_header("Handover-Fields", written)
-            self.send_header("Handover-Mac", signed)
-            self.send_header("Content-Length", str(size))
-            self.end_headers()
-            if isinstance(reply.body, Path):
-                self.wfile.flush()
-                with reply.body.open("rb") as file:
-                    self.connection.sendfile(file)
-            else:
-                self.wfile.write(reply.body)
-            self.wfile.flush()
-        finally:
-            if isinstance(reply.body, Path):
-                reply.body.unlink(missing_ok=True)
+    def _post(self, verb: str, headers: Mapping[str, object], body: bytes) -> None:
+        self._send(head(f"POST /{verb} HTTP/1.1", {**headers, "Content-Length": len(body)}) + body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """The journal tells what matters."""
+    def _send(self, message: bytes) -> None:
+        self._socket.settimeout(self._reply)
+        self._socket.sendall(message)
+
+    def _head(self) -> tuple[int, Mapping[str, str], int]:
+        line, headers = read_head(self._stream)
+        protocol, status, *_ = [*line.split(" "), "", ""]
+        if not protocol.startswith("HTTP/1."):
+            raise Malformed("it does not speak HTTP")
+        return number(status), headers, number(headers.get("content-length", ""))
+
+    def _copy(self, size: int, into: BinaryIO, digest: hashlib._Hash) -> None:
+        while size:
+            if not (chunk := self._stream.read1(min(size, CHUNK))):
+                raise EOFError(f"the answer was cut, {size} bytes are missing")
+            size -= len(chunk)
+            digest.update(chunk)
+            try:
+                into.write(chunk)
+            except OSError as error:
+                raise _OwnDisk(error) from error
+
+    def _require(self, status: int, headers: Mapping[str, str], mac: str) -> None:
+        """Raise a `Problem` unless the answer is authentic, and what it answers was so on its arrival."""
+        genuine = seal.same(mac, headers.get("handover-mac", ""))
+        if status == 401 and not genuine:
+            raise Problem(
+                "the peer does not accept our secret",
+                f"{self._address[0]} has another one, so it belongs to another stack, "
+                "or one of the two was started with an old value",
+                "start both with the same HANDOVER_SECRET",
+            )
+        # The peer that shares our secret and did not get what we sent has refused nothing.
+        if status == 401 or not genuine:
+            raise self._not_authentic()
+
+    def _not_authentic(self) -> Problem:
+        return Problem(
+            "an answer of the peer is not authentic",
+            f"{self._address[0]}: it or our request was changed on the way, or the secrets differ",
+            "nothing was taken from it; look who else is on this network, then try again",
+            final=False,
+        )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from devenv.handover import __main__ as gate
-from devenv.handover import wire
+from devenv.handover import control
 
 EFFECTS = ("fsync", "mkdir", "rename", "replace", "rmdir", "unlink")
 EVERY = 0.05
@@ -86,17 +86,23 @@ def unsound(chaos: Chaos) -> None:
 
     for name in EFFECTS:
         setattr(os, name, guarded(name, getattr(os, name)))
-    true_time, true_gmtime, true_send = time.time, time.gmtime, wire._Handler._send
+    true_time, true_gmtime = time.time, time.gmtime
+    true_send, true_do = control._Connection._send, control._Connection._do
     time.time = lambda: chaos.now(true_time)
     time.gmtime = lambda seconds=None: true_gmtime(chaos.now(true_time) if seconds is None else seconds)
 
-    def send(self: Any, *arguments: Any, **options: Any) -> None:
-        if chaos.drops(self.path.removeprefix("/")):
-            self.close_connection = True
+    def send(self: Any, status: int, mac: str, reply: Any) -> None:
+        if chaos.drops(self.verb):
             raise ConnectionResetError
-        true_send(self, *arguments, **options)
+        true_send(self, status, mac, reply)
 
-    wire._Handler._send = send  # type: ignore[method-assign]
+    def do(self: Any, verb: str, *arguments: Any) -> Any:
+        self.verb = verb
+        return true_do(self, verb, *arguments)
+
+    control._Connection._send = send  # type: ignore[method-assign]
+    control._Connection._do = do  # type: ignore[method-assign]
+    control._Connection.verb = ""  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,12 +18,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from devenv.handover import discovery
+from devenv.handover.control import Server
 from devenv.handover.deadlines import Deadlines
 from devenv.handover.discovery import Nobody, Seen, View, choose, look, yields
 from devenv.handover.problem import Problem
 from devenv.handover.record import Role
 from devenv.handover.settings import Settings
-from devenv.handover.wire import Reply, Server
+from devenv.handover.wire import Reply
 
 ME = "m"
 REFUSAL = Problem("the peer does not accept our secret", "it has another one", "use the same")
@@ -76,7 +79,10 @@ def outcome(given_view: View, uid: str = ME) -> str:
         (view(OWNER, HIGHER, INCOMING, MOVED, BEGUN), "a"),
         (view(OWNER, silent=("10.0.0.9",)), "a"),
         (view(OWNER, unknown="php-fpm: try again"), "a"),
-        (view(OWNER, refusal=REFUSAL), "the peer does not accept our secret (final)"),
+        (view(OWNER, refusal=REFUSAL), "a"),
+        (view(HIGHER, refusal=REFUSAL), "the peer does not accept our secret (final)"),
+        (view(MOVED, refusal=REFUSAL), "the owner of the database is not reachable"),
+        (view(INCOMING, refusal=REFUSAL, silent=("10.0.0.9",)), "an instance does not answer"),
         (view(refusal=REFUSAL), "the peer does not accept our secret (final)"),
         (view(unknown="php-fpm: try again"), "the other instances cannot be looked up"),
         (view(silent=("10.0.0.9",)), "an instance does not answer"),
@@ -186,6 +192,7 @@ def keeps(given_view: View, uid: str = ME) -> str:
         (view(LOWER, HIGHER), "keeps"),
         (view(found_self=False), "this instance does not find itself"),
         (view(OWNER), "discards"),
+        (view(OWNER, refusal=REFUSAL), "discards"),
         (view(OWNER, found_self=False, silent=("10.0.0.9",)), "discards"),
         (view(BEGUN), "discards"),
         (view(seen("z", Role.OWNER, 1, "x")), "discards"),
@@ -338,7 +345,7 @@ Looker = Callable[..., View]
 def looker(settings: Settings, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Looker:
     """A look with names as given: name=[addresses] or name=errno."""
 
-    def run(control_name: str | None = None, **names: Any) -> View:
+    def run(control_name: str | None = None, handshake: float = 5.0, **names: Any) -> View:
         def getaddrinfo(name: str, port: int, *_: Any) -> list[Any]:
             answer = names.get(name, [name] if name[0].isdigit() else socket.EAI_NONAME)
             if isinstance(answer, int):
@@ -356,7 +363,7 @@ def looker(settings: Settings, peers: Peers, monkeypatch: pytest.MonkeyPatch) ->
                 else true(name, port, *rest)
             ),
         )
-        quick = replace(settings.deadlines, connect=0.3, reply=0.3)
+        quick = replace(settings.deadlines, connect=0.3, reply=0.3, handshake=handshake)
         given = replace(
             settings,
             peers=tuple(name for name in names if name != control_name),
@@ -419,6 +426,69 @@ def test_one_of_another_stack_is_a_refusal(looker: Looker, peers: Peers) -> None
     assert it.refusal is not None
     assert it.refusal.final
     assert it.peers == ()
+
+
+def test_one_of_another_stack_beside_the_owner_does_not_hide_it(
+    looker: Looker, peers: Peers, settings: Settings
+) -> None:
+    peers.start("127.0.0.2", "u2", b"another secret, as long as it has to be")
+    peers.start("127.0.0.3", "u3", settings.secret())
+    it = looker(fpm=["127.0.0.3", "127.0.0.2"])
+    assert it.refusal is not None
+    assert choose(it, ME).uid == "u3"
+
+
+def test_one_that_passes_on_what_the_owner_says_is_not_the_owner(
+    looker: Looker, peers: Peers, settings: Settings
+) -> None:
+    peers.start("127.0.0.3", "u3", settings.secret())
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            near, _ = listener.accept()
+            with near, socket.create_connection(("127.0.0.3", peers.port)) as far:
+                while asked := near.recv(65536):
+                    far.sendall(asked)
+                    near.sendall(far.recv(65536))
+
+    with socket.create_server(("127.0.0.2", peers.port)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        it = looker(fpm=["127.0.0.2", "127.0.0.3"])
+    assert [one.control[0] for one in it.peers] == ["127.0.0.3"]
+    assert it.refusal is not None
+    assert "127.0.0.2" in it.refusal.why
+
+
+def test_those_that_do_not_answer_are_waited_for_side_by_side(
+    looker: Looker, peers: Peers, settings: Settings
+) -> None:
+    silent = [f"127.0.0.{number}" for number in range(11, 19)]
+    with contextlib.ExitStack() as stack:
+        for address in silent:
+            stack.enter_context(socket.create_server((address, peers.port)))
+        peers.start("127.0.0.3", "u3", settings.secret())
+        started = time.monotonic()
+        it = looker(fpm=[*silent, "127.0.0.3"])
+        assert time.monotonic() - started < 1.2  # of 8 times 0.3 s
+    assert set(it.silent) == set(silent)
+    assert [one.uid for one in it.peers] == ["u3"]
+
+
+def test_one_that_trickles_holds_up_no_look(looker: Looker, peers: Peers) -> None:
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                while True:
+                    connection.sendall(b"H")
+                    time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.2", peers.port)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        started = time.monotonic()
+        it = looker(handshake=0.4, fpm=["127.0.0.2"])
+        assert time.monotonic() - started < 1.2
+    assert it.silent == ("127.0.0.2",)
 
 
 def test_addresses_of_several_names_are_asked_once(looker: Looker, peers: Peers, settings: Settings) -> None:

@@ -181,6 +181,27 @@ def test_a_silent_server_is_given_up(responder: Responder, get: Get) -> None:
     assert time.monotonic() - started < 0.4
 
 
+def test_an_answer_that_trickles_is_given_up_in_the_time_that_it_has_in_all(
+    responder: Responder, get: Get
+) -> None:
+    responder.chunks = [record(STDOUT, b"x")] * 100
+    responder.pause = 0.05
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        get(timeout=0.3)
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("kind", [STDOUT, STDERR])
+def test_an_answer_without_end_is_given_up_before_it_fills_the_memory(
+    responder: Responder, get: Get, monkeypatch: pytest.MonkeyPatch, kind: int
+) -> None:
+    monkeypatch.setattr(fcgi, "LARGEST", 1 << 20)
+    responder.chunks = [record(kind, bytes(65535))] * 200
+    with pytest.raises(OSError, match="more than 1 MiB"):
+        get(timeout=20.0)
+
+
 def test_where_no_server_is_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         fcgi.get(tmp_path / "none.sock", {}, 1)

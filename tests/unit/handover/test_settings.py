@@ -61,6 +61,18 @@ def test_addresses_and_deadlines_are_read() -> None:
     assert settings.deadlines.lease == 7.5
 
 
+@pytest.mark.parametrize(("text", "only"), [(None, False), ("", False), ("all", False), ("neighbours", True)])
+def test_all_may_connect_unless_neighbours_alone_are_named(text: str | None, only: bool) -> None:
+    env = {} if text is None else {"GATE_CLIENTS": text}
+    assert Settings.from_env(env).neighbours_only is only
+
+
+def test_a_word_for_who_may_connect_that_is_not_known_is_no_start() -> None:
+    with pytest.raises(Problem, match="'neighbors'") as caught:
+        Settings.from_env({"GATE_CLIENTS": "neighbors"})
+    assert "neighbours" in caught.value.next_step
+
+
 def _with_secret(tmp_path: Path, content: bytes | None) -> Settings:
     path = tmp_path / "handover"
     if content is not None:

@@ -18,6 +18,7 @@ import pytest
 from devenv.handover import database, snapshot
 from devenv.handover import mark as marks
 from devenv.handover import record as records
+from devenv.handover.control import Server
 from devenv.handover.discovery import View
 from devenv.handover.mark import Mark
 from devenv.handover.owner import Owner
@@ -27,7 +28,7 @@ from devenv.handover.record import Record, Role, Successor
 from devenv.handover.settings import Settings
 from devenv.handover.states import State
 from devenv.handover.successor import LOOKS, Course
-from devenv.handover.wire import Reply, Request, Server
+from devenv.handover.wire import Reply, Request
 from tests.unit.handover.fakes import LEASE, Crash, FakeInstance, at_effect
 
 Sql = Callable[..., list[tuple[object, ...]]]
