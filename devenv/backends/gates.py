@@ -1,13 +1,12 @@
-"""What gates say, whichever way it came: status, journal, errors, snapshots."""
+"""What gates say, whichever way it came: status, journal, errors."""
 
 from __future__ import annotations
 
 import json
-import tarfile
-from collections.abc import Callable, Coroutine, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from devenv.errors import CommandFailed, DevenvError
 from devenv.model.instance import Gate
@@ -15,6 +14,10 @@ from devenv.tools import docker
 
 _END_OF_TIME = 1e11
 """Seconds that are still a date."""
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,200}\.tar")
+_SNAPSHOT = ("content", "snapshot")
+_SERVED = ("opened", "reopened", "recovered", "terminating")
+"""After one of these a snapshot from before is no longer the last word: there may be newer writes."""
 
 
 def status(name: str, log: str, text: str) -> Gate:
@@ -65,29 +68,21 @@ def _is_event(said: Mapping[str, Any]) -> bool:
     )
 
 
-async def receive(into: Path, send: Callable[[IO[bytes]], Coroutine[Any, Any, object]]) -> Mapping[str, Any]:
-    """The description of the snapshot that `send` writes. `into` is there whole, or not at all."""
-    part = into.with_name(f"{into.name}.part")
-    try:
-        with part.open("wb") as file:
-            await send(file)
-        description = snapshot_json(part)
-        part.replace(into)
-    finally:
-        part.unlink(missing_ok=True)
-    return description
+def saved_at_the_end(journal: Sequence[Mapping[str, Any]], started: float) -> str:
+    """The file that the instance saved when it ended the last time; empty if it saved none then.
+
+    Its journal reaches over restarts, and where the disk was full its last events are missing in it:
+    so what the engine says of the last start counts as well.
+    """
+    saved = ""
+    for event in journal:
+        if (event["side"], event["phase"]) == _SNAPSHOT and event["time"] >= started:
+            saved = str(event.get("file", ""))
+        elif event["phase"] in _SERVED:
+            saved = ""
+    return saved
 
 
-def snapshot_json(path: Path) -> dict[str, Any]:
-    """What a snapshot says of itself; proof that the whole of it came through."""
-    try:
-        with tarfile.open(path) as tar:
-            content = tar.extractfile("snapshot.json")
-            names = tar.getnames()
-            if content is None or "database.sqlite" not in names:
-                raise KeyError("database.sqlite")
-            return dict(json.load(content))
-    except (tarfile.TarError, KeyError, ValueError) as error:
-        raise DevenvError(
-            "the snapshot is not whole", str(error), "try again; see that the disk is not full"
-        ) from error
+def is_snapshot(file: str) -> bool:
+    """Whether a gate calls a snapshot like this. The journal that says so is the application's to write."""
+    return _FILE.fullmatch(file) is not None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from devenv import portforward
-from devenv.backends import gates, namespace, pods, settings
+from devenv.backends import gates, namespace, pods, settings, snapshots
 from devenv.backends.manifests import OURS, SECRET, kustomization, rolled_out, rollout, undone
 from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, By
 from devenv.errors import CommandFailed, DevenvError
@@ -525,7 +525,7 @@ class Kubernetes:
 
     async def snapshot(self, instance: Instance, into: Path) -> Mapping[str, Any]:
         argv = self._exec_argv(instance, "gate", "snapshot", "-o", "-")
-        return await gates.receive(
+        return await snapshots.receive(
             into, lambda file: self._gate_errors(process.run(argv, stdout=file, timeout=600), instance)
         )
 
