@@ -16,7 +16,7 @@ from typing import Any
 from devenv import portforward
 from devenv.backends import gates, namespace, pods, settings, snapshots
 from devenv.backends.manifests import OURS, SECRET, kustomization, rolled_out, rollout, undone
-from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, By
+from devenv.backends.protocol import HTTPD, PHP_FPM, RESTORE, SERVICES, By
 from devenv.errors import CommandFailed, DevenvError
 from devenv.logs import sources
 from devenv.logs.pods import Pods
@@ -66,7 +66,7 @@ class Kubernetes:
         self._folder = folder
         self._settings = folder / "settings.env"
         self._forward = folder / portforward.FOLDER
-        self._restore = folder / "restore"
+        self._restore = folder / RESTORE
         """Holds the path of the snapshot that the next start begins with."""
         self.ours = OURS
         """Selects what belongs to the stack."""

@@ -85,7 +85,7 @@ class _Course:
 
     async def save(self, note: Note) -> str:
         old = _there(self.old)
-        path = self.ctx.store.new_snapshot("before-upgrade", old.release)
+        path = self.ctx.store.new_snapshot(self.ctx.stack.place, "before-upgrade", old.release)
         about = await self.ctx.backend.snapshot(old, path)
         self.snapshot = path
         self.ctx.store.prune()
