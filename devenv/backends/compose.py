@@ -317,9 +317,7 @@ class Compose:
             return await self._port_taken(error)
         for instance in reversed(await self.instances()):
             if instance.gate is not None and instance.gate.failed:
-                failed = instance.gate.failed
-                tail = await self.log_tail(instance)
-                return DevenvError(f"{instance.name}: {failed['error']}", failed["why"], failed["next"], tail)
+                return gates.told(instance.name, instance.gate.failed, await self.log_tail(instance))
             # Its restart policy starts it again and again: it may run at this very moment.
             named = instance.id in error.log_tail
             if named or not instance.running or instance.health == "unhealthy":

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from devenv.errors import CommandFailed, DevenvError
-from devenv.model.instance import Gate
+from devenv.model.instance import Gate, is_count, is_failure, is_word
 from devenv.tools import docker
 
 _END_OF_TIME = 1e11
@@ -38,10 +38,15 @@ def _another(log: str) -> str:
 def failure(name: str, error: CommandFailed) -> DevenvError:
     """The gate says what failed, why and what next: that, and not the exit code of what asked it."""
     for text in reversed(error.log_tail.splitlines()):
-        with suppress(ValueError, KeyError, TypeError):
-            said = json.loads(text)
-            return DevenvError(f"{name}: {said['error']}", said["why"], said["next"])
+        with suppress(ValueError, RecursionError):
+            if is_failure(said := json.loads(text)):
+                return told(name, said)
     return error
+
+
+def told(name: str, failed: Mapping[str, str], tail: str = "") -> DevenvError:
+    """What an instance says has failed. Its advice is not ours: the application can have it say anything."""
+    return DevenvError(f"{name}: {failed['error']}", failed["why"], f"{failed['next']} (says {name})", tail)
 
 
 def event(text: str) -> Mapping[str, Any] | None:
@@ -55,12 +60,10 @@ def event(text: str) -> Mapping[str, Any] | None:
 
 def _is_event(said: Mapping[str, Any]) -> bool:
     """Whether all that is counted on is there: who reads it further on does not ask again."""
-    words = (said.get(name) for name in ("uid", "side", "phase"))
-    numbers = (said.get(name, 0) for name in ("held", "relayed"))
     time = said.get("time")
     return (
-        all(isinstance(word, str) for word in words)
-        and all(type(number) is int for number in numbers)
+        all(is_word(said.get(name)) for name in ("uid", "side", "phase"))
+        and all(is_count(said.get(name, 0)) for name in ("held", "relayed"))
         # JSON as Python reads it knows NaN and infinity too.
         and isinstance(time, int | float)
         and not isinstance(time, bool)

