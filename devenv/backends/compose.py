@@ -234,7 +234,8 @@ class Compose:
                     yield told
 
     async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
-        return await self._ask(instance, "fingerprint", timeout=600)
+        said = await self._ask(instance, "fingerprint", timeout=600)
+        return gates.fingerprint(instance.name, self.by_hand("log", instance), said)
 
     async def snapshot(self, instance: Instance, into: Path) -> Mapping[str, Any]:
         argv = ["docker", "exec", instance.id, "gate", "snapshot", "-o", "-"]

@@ -31,6 +31,23 @@ def answer(name: str, log: str, text: str) -> Mapping[str, Any]:
         return dict(json.loads(text)) if text.strip() else {}
 
 
+def fingerprint(name: str, log: str, said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was said, if it is a fingerprint: `total`, and `rows` and `hash` of each of `tables`."""
+    with docker.readable(name, _another(log)):
+        if not _is_fingerprint(said):
+            raise ValueError("no fingerprint")
+    return said
+
+
+def _is_fingerprint(said: object) -> bool:
+    if not isinstance(said, Mapping) or not isinstance(tables := said.get("tables"), Mapping):
+        return False
+    return is_word(said.get("total")) and all(
+        isinstance(table, Mapping) and is_count(table.get("rows")) and is_word(table.get("hash"))
+        for table in tables.values()
+    )
+
+
 def _another(log: str) -> str:
     return f"see its log: {log}; or is it of another devenv than this one?"
 
@@ -64,6 +81,7 @@ def _is_event(said: Mapping[str, Any]) -> bool:
     return (
         all(is_word(said.get(name)) for name in ("uid", "side", "phase"))
         and all(is_count(said.get(name, 0)) for name in ("held", "relayed"))
+        and (said["phase"] != "fingerprint" or _is_fingerprint(said.get("fingerprint")))
         # JSON as Python reads it knows NaN and infinity too.
         and isinstance(time, int | float)
         and not isinstance(time, bool)

