@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import tarfile
 import time
@@ -13,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from devenv.backends import gates, settings
+from devenv.backends import gates, settings, snapshots
 from devenv.backends.protocol import PHP_FPM, SERVICES, By
 from devenv.errors import CommandFailed, DevenvError, NotFit
 from devenv.logs import sources
@@ -26,9 +25,10 @@ from devenv.tools import docker, ports, process
 
 GRACE = 180
 """`stop_grace_period` of compose.yaml: a stop is a hand-over or a snapshot, never cut short by us."""
-_SNAPSHOT = ("content", "snapshot")
-_SERVED = ("opened", "reopened", "recovered", "terminating")
-"""After one of these a snapshot from before is no longer the last word: there may be newer writes."""
+_SNAPSHOTS = "/snapshots"
+"""Where compose.yaml mounts the volume that an instance saves its content to."""
+_RECORD, _JOURNAL = 1 << 20, 64 << 20
+"""Bytes of these files that are read of a stopped instance. A journal of 64 MiB has some 300,000 events."""
 _PORT_TAKEN = ("port is already allocated", "address already in use")
 _CHANGES = ("start", "die", "destroy", "health_status", "pause", "unpause", "rename")
 _FOLLOW = "600"
@@ -130,7 +130,7 @@ class Compose:
 
     async def _gate_from_record(self, instance: Instance) -> Gate | None:
         """A stopped instance still holds its record, which is what it would go on from."""
-        raw = await self._read(instance, self._record / "record.json")
+        raw = await self._read(instance, self._record / "record.json", _RECORD)
         if raw is None:
             return None
         with _readable(instance):
@@ -234,12 +234,13 @@ class Compose:
                     yield told
 
     async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
-        return await self._ask(instance, "fingerprint", timeout=600)
+        said = await self._ask(instance, "fingerprint", timeout=600)
+        return gates.fingerprint(instance.name, self.by_hand("log", instance), said)
 
     async def snapshot(self, instance: Instance, into: Path) -> Mapping[str, Any]:
         argv = ["docker", "exec", instance.id, "gate", "snapshot", "-o", "-"]
         with docker.engine_errors():
-            return await gates.receive(
+            return await snapshots.receive(
                 into, lambda file: self._gate_errors(process.run(argv, stdout=file, timeout=600), instance)
             )
 
@@ -259,17 +260,19 @@ class Compose:
         await self._compose("stop", timeout=GRACE + 30)
 
     async def last_snapshot(self, instance: Instance, into: Path) -> bool:
-        saved = _saved_at_the_end(await self._journal(instance), await docker.started(instance.id))
+        saved = gates.saved_at_the_end(await self._journal(instance), await docker.started(instance.id))
         if not saved:
             return False
-        part = into.with_name(f"{into.name}.part")
+        if not gates.is_snapshot(saved):
+            raise _not_taken(instance, f"its journal names {saved[:200]!r}, which is no file of ours")
+        argv = ["docker", "cp", f"{instance.id}:{_SNAPSHOTS}/{saved}", "-"]
         try:
-            await docker.call("cp", "--quiet", f"{instance.id}:/snapshots/{saved}", str(part), timeout=600)
-            part.chmod(0o600)
-            gates.snapshot_json(part)
-            part.replace(into)
-        finally:
-            part.unlink(missing_ok=True)
+            with docker.engine_errors():
+                await snapshots.receive(
+                    into, lambda sink: process.run(argv, stdout=sink, timeout=600), docker.only_file
+                )
+        except (ValueError, tarfile.TarError) as error:
+            raise _not_taken(instance, f"{_SNAPSHOTS}/{saved} in it: {error}") from error
         return True
 
     async def stop_one(self, instance: Instance) -> None:
@@ -315,9 +318,7 @@ class Compose:
             return await self._port_taken(error)
         for instance in reversed(await self.instances()):
             if instance.gate is not None and instance.gate.failed:
-                failed = instance.gate.failed
-                tail = await self.log_tail(instance)
-                return DevenvError(f"{instance.name}: {failed['error']}", failed["why"], failed["next"], tail)
+                return gates.told(instance.name, instance.gate.failed, await self.log_tail(instance))
             # Its restart policy starts it again and again: it may run at this very moment.
             named = instance.id in error.log_tail
             if named or not instance.running or instance.health == "unhealthy":
@@ -363,33 +364,22 @@ class Compose:
         return answer
 
     async def _journal(self, instance: Instance) -> list[Mapping[str, Any]]:
-        raw = await self._read(instance, self._record / "events.jsonl")
+        raw = await self._read(instance, self._record / "events.jsonl", _JOURNAL)
         lines = (raw or b"").decode(errors="replace").splitlines()
         return [event for text in lines if (event := gates.event(text))]
 
-    async def _read(self, instance: Instance, path: Path) -> bytes | None:
+    async def _read(self, instance: Instance, path: Path, limit: int) -> bytes | None:
         """A file of a container, running or not; None where there is none."""
-        copied = await docker.read_file(instance.id, str(path))
-        if copied is None:
-            return None
-        with _readable(instance), tarfile.open(fileobj=io.BytesIO(copied)) as tar:
-            content = tar.extractfile(tar.getmembers()[0])
-            return content.read() if content else None
+        with _readable(instance):
+            return await docker.read_file(instance.id, str(path), limit)
 
 
-def _saved_at_the_end(journal: Sequence[Mapping[str, Any]], started: float) -> str:
-    """The file that the instance saved when it ended the last time; empty if it saved none then.
-
-    Its journal reaches over restarts, and where the disk was full its last events are missing in it:
-    so what the engine says of the last start counts as well.
-    """
-    saved = ""
-    for event in journal:
-        if (event["side"], event["phase"]) == _SNAPSHOT and event["time"] >= started:
-            saved = str(event.get("file", ""))
-        elif event["phase"] in _SERVED:
-            saved = ""
-    return saved
+def _not_taken(instance: Instance, why: str) -> DevenvError:
+    return DevenvError(
+        f"what {instance.name} saved at its end cannot be taken",
+        why,
+        f"its container is kept, with the content in it; see its log: docker logs {instance.name}",
+    )
 
 
 def _readable(instance: Instance) -> AbstractContextManager[None]:

@@ -1,20 +1,23 @@
-"""What gates say, whichever way it came: status, journal, errors, snapshots."""
+"""What gates say, whichever way it came: status, journal, errors."""
 
 from __future__ import annotations
 
 import json
-import tarfile
-from collections.abc import Callable, Coroutine, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from devenv.errors import CommandFailed, DevenvError
-from devenv.model.instance import Gate
+from devenv.model.instance import Gate, is_count, is_failure, is_word
 from devenv.tools import docker
 
 _END_OF_TIME = 1e11
 """Seconds that are still a date."""
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,200}\.tar")
+_SNAPSHOT = ("content", "snapshot")
+_SERVED = ("opened", "reopened", "recovered", "terminating")
+"""After one of these a snapshot from before is no longer the last word: there may be newer writes."""
 
 
 def status(name: str, log: str, text: str) -> Gate:
@@ -28,6 +31,23 @@ def answer(name: str, log: str, text: str) -> Mapping[str, Any]:
         return dict(json.loads(text)) if text.strip() else {}
 
 
+def fingerprint(name: str, log: str, said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was said, if it is a fingerprint: `total`, and `rows` and `hash` of each of `tables`."""
+    with docker.readable(name, _another(log)):
+        if not _is_fingerprint(said):
+            raise ValueError("no fingerprint")
+    return said
+
+
+def _is_fingerprint(said: object) -> bool:
+    if not isinstance(said, Mapping) or not isinstance(tables := said.get("tables"), Mapping):
+        return False
+    return is_word(said.get("total")) and all(
+        isinstance(table, Mapping) and is_count(table.get("rows")) and is_word(table.get("hash"))
+        for table in tables.values()
+    )
+
+
 def _another(log: str) -> str:
     return f"see its log: {log}; or is it of another devenv than this one?"
 
@@ -35,10 +55,15 @@ def _another(log: str) -> str:
 def failure(name: str, error: CommandFailed) -> DevenvError:
     """The gate says what failed, why and what next: that, and not the exit code of what asked it."""
     for text in reversed(error.log_tail.splitlines()):
-        with suppress(ValueError, KeyError, TypeError):
-            said = json.loads(text)
-            return DevenvError(f"{name}: {said['error']}", said["why"], said["next"])
+        with suppress(ValueError, RecursionError):
+            if is_failure(said := json.loads(text)):
+                return told(name, said)
     return error
+
+
+def told(name: str, failed: Mapping[str, str], tail: str = "") -> DevenvError:
+    """What an instance says has failed. Its advice is not ours: the application can have it say anything."""
+    return DevenvError(f"{name}: {failed['error']}", failed["why"], f"{failed['next']} (says {name})", tail)
 
 
 def event(text: str) -> Mapping[str, Any] | None:
@@ -52,12 +77,11 @@ def event(text: str) -> Mapping[str, Any] | None:
 
 def _is_event(said: Mapping[str, Any]) -> bool:
     """Whether all that is counted on is there: who reads it further on does not ask again."""
-    words = (said.get(name) for name in ("uid", "side", "phase"))
-    numbers = (said.get(name, 0) for name in ("held", "relayed"))
     time = said.get("time")
     return (
-        all(isinstance(word, str) for word in words)
-        and all(type(number) is int for number in numbers)
+        all(is_word(said.get(name)) for name in ("uid", "side", "phase"))
+        and all(is_count(said.get(name, 0)) for name in ("held", "relayed"))
+        and (said["phase"] != "fingerprint" or _is_fingerprint(said.get("fingerprint")))
         # JSON as Python reads it knows NaN and infinity too.
         and isinstance(time, int | float)
         and not isinstance(time, bool)
@@ -65,29 +89,21 @@ def _is_event(said: Mapping[str, Any]) -> bool:
     )
 
 
-async def receive(into: Path, send: Callable[[IO[bytes]], Coroutine[Any, Any, object]]) -> Mapping[str, Any]:
-    """The description of the snapshot that `send` writes. `into` is there whole, or not at all."""
-    part = into.with_name(f"{into.name}.part")
-    try:
-        with part.open("wb") as file:
-            await send(file)
-        description = snapshot_json(part)
-        part.replace(into)
-    finally:
-        part.unlink(missing_ok=True)
-    return description
+def saved_at_the_end(journal: Sequence[Mapping[str, Any]], started: float) -> str:
+    """The file that the instance saved when it ended the last time; empty if it saved none then.
+
+    Its journal reaches over restarts, and where the disk was full its last events are missing in it:
+    so what the engine says of the last start counts as well.
+    """
+    saved = ""
+    for event in journal:
+        if (event["side"], event["phase"]) == _SNAPSHOT and event["time"] >= started:
+            saved = str(event.get("file", ""))
+        elif event["phase"] in _SERVED:
+            saved = ""
+    return saved
 
 
-def snapshot_json(path: Path) -> dict[str, Any]:
-    """What a snapshot says of itself; proof that the whole of it came through."""
-    try:
-        with tarfile.open(path) as tar:
-            content = tar.extractfile("snapshot.json")
-            names = tar.getnames()
-            if content is None or "database.sqlite" not in names:
-                raise KeyError("database.sqlite")
-            return dict(json.load(content))
-    except (tarfile.TarError, KeyError, ValueError) as error:
-        raise DevenvError(
-            "the snapshot is not whole", str(error), "try again; see that the disk is not full"
-        ) from error
+def is_snapshot(file: str) -> bool:
+    """Whether a gate calls a snapshot like this. The journal that says so is the application's to write."""
+    return _FILE.fullmatch(file) is not None

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from devenv import portforward
-from devenv.backends import gates, namespace, pods, settings
+from devenv.backends import gates, namespace, pods, settings, snapshots
 from devenv.backends.manifests import OURS, SECRET, kustomization, rolled_out, rollout, undone
-from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, By
+from devenv.backends.protocol import HTTPD, PHP_FPM, RESTORE, SERVICES, By
 from devenv.errors import CommandFailed, DevenvError
 from devenv.logs import sources
 from devenv.logs.pods import Pods
 from devenv.model.events import LogLine, Note, unnoted
-from devenv.model.instance import Gate, Instance
+from devenv.model.instance import Gate, Instance, is_failure
 from devenv.model.platform import did_not_come_up
 from devenv.model.stack import Stack
 from devenv.tools import docker, http, process
@@ -47,8 +47,6 @@ _STARTS = 60.0
 """Seconds in which the container of a pod starts, image there."""
 _SERVES = 30.0
 """Seconds in which a site whose pods are all ready is reached."""
-_FAILED = {"error", "why", "next"}
-"""What an event tells that is a failure."""
 _AGAIN = 20.0
 """Seconds in which a container that has ended is started again, the first time."""
 _TICK = 2.0
@@ -66,7 +64,7 @@ class Kubernetes:
         self._folder = folder
         self._settings = folder / "settings.env"
         self._forward = folder / portforward.FOLDER
-        self._restore = folder / "restore"
+        self._restore = folder / RESTORE
         """Holds the path of the snapshot that the next start begins with."""
         self.ours = OURS
         """Selects what belongs to the stack."""
@@ -393,7 +391,7 @@ class Kubernetes:
                 continue
             tail = await self.log_tail(one)
             if failed := await self._failed(one):
-                return DevenvError(f"{one.name}: {failed['error']}", failed["why"], failed["next"], tail)
+                return gates.told(one.name, failed, tail)
             why = ": ".join(filter(None, (cause.reason, cause.message)))
             look = f"see: {self.by_hand('look', one)}"
             return did_not_come_up(one.name, one.image, one.tag, why, look, tail)
@@ -512,7 +510,7 @@ class Kubernetes:
                 async for line in lines:
                     if line.stream == "stdout" and (told := gates.event(line.text)):
                         heard = True
-                        if told.keys() >= _FAILED:
+                        if is_failure(told):
                             self._failures[instance.id] = told
                         yield told
             if heard or not follow or time.monotonic() > deadline:
@@ -521,11 +519,12 @@ class Kubernetes:
             await asyncio.sleep(0.2)
 
     async def fingerprint(self, instance: Instance) -> Mapping[str, Any]:
-        return await self._ask(instance, "fingerprint", timeout=600)
+        said = await self._ask(instance, "fingerprint", timeout=600)
+        return gates.fingerprint(instance.name, self.by_hand("log", instance), said)
 
     async def snapshot(self, instance: Instance, into: Path) -> Mapping[str, Any]:
         argv = self._exec_argv(instance, "gate", "snapshot", "-o", "-")
-        return await gates.receive(
+        return await snapshots.receive(
             into, lambda file: self._gate_errors(process.run(argv, stdout=file, timeout=600), instance)
         )
 

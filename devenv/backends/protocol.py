@@ -12,6 +12,8 @@ from devenv.model.instance import Gate, Instance
 PHP_FPM = "php-fpm"
 HTTPD = "httpd"
 SERVICES = (HTTPD, PHP_FPM)
+RESTORE = "restore"
+"""File in a place's folder: it names the snapshot on this machine that the next start there begins with."""
 By = Literal["log", "look", "restart", "stop", "fingerprint", "snapshot"]
 """What a person may want to do to an instance by hand."""
 

@@ -43,6 +43,13 @@ def write(path: Path, values: Mapping[str, str]) -> bool:
 
     True if something changed. The file is replaced as a whole: a reader never sees half of it.
     """
+    if wrong := [key for key, value in values.items() if not value.isprintable()]:
+        # A secret may be that of an instance or a cluster; with a line break it would be further settings.
+        raise DevenvError(
+            f"{wrong[0]} cannot be one of the settings",
+            f"{path} has a line for each, and its value has more than one, or control characters",
+            "give it another value where it comes from",
+        )
     before = read(path)
     after = {**before, **values}
     for name in SECRETS:

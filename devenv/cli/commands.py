@@ -91,7 +91,15 @@ def reset(*, yes: Annotated[bool, Flag] = False, common: Common = DEFAULT) -> in
 
 
 def status(*, common: Common = DEFAULT) -> int:
-    return _run("status", common)
+    async def use(session: Session) -> int | None:
+        from devenv.cli.wiring import context
+        from devenv.engine.perform import perform as act
+
+        if session.path is not None and session.root != Path.cwd():
+            session.emit(Notice(f"{session.path} counts here"))
+        return await act(context(session), "status")
+
+    return perform("status", common, use)
 
 
 def logs(

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +41,14 @@ class Common:
 
 def load_stack(common: Common) -> tuple[Stack, Path | None]:
     """The configuration in effect, and the file that it comes from."""
-    if common.config is not None and not common.config.is_file():
-        raise UsageError(f"there is no file {common.config}", "--config names it", "give another path")
-    path = common.config or config.find(Path.cwd())
+    path = common.config
+    if path is None and (named := os.environ.get("DEVENV_CONFIG")):
+        path = Path(named)
+    if path is not None and not path.is_file():
+        by = "--config" if common.config else "DEVENV_CONFIG"
+        raise UsageError(f"there is no file {path}", f"{by} names it", "give another path")
+    # Who names a file trusts it.
+    path = path or config.find(Path.cwd(), trusted(os.environ, os.geteuid()), _home())
     stack = config.load(path)
     if common.context and common.backend not in (None, "cluster"):
         raise UsageError(
@@ -57,6 +62,23 @@ def load_stack(common: Common) -> tuple[Stack, Path | None]:
     return stack.on(
         cast(BackendName, backend) if backend in get_args(BackendName) else stack.stack.backend, context
     ), path
+
+
+def trusted(environment: Mapping[str, str], uid: int) -> frozenset[int]:
+    """The users whose devenv.toml is obeyed unnamed: ourselves, root, and who wrote the program that runs
+    here already, so root can work in a checkout of somebody's. With sudo also who calls it, as git has it.
+    """
+    users = {uid, 0, Path(__file__).stat().st_uid}
+    if uid == 0 and (caller := environment.get("SUDO_UID", "")).isdecimal():
+        users.add(int(caller))
+    return frozenset(users)
+
+
+def _home() -> Path | None:
+    """What lies above it is no project of ours."""
+    with suppress(RuntimeError, OSError):
+        return Path.home().resolve()
+    return None
 
 
 def _remembered(stack: Stack, name: str, named: str | None) -> str:

@@ -97,7 +97,7 @@ def _reason(compared: bool) -> str:
 async def save(ctx: Context) -> None:
     """Save the content to a file on this machine."""
     owner = await owner_of(ctx)
-    path = ctx.store.new_snapshot(MANUAL, owner.release)
+    path = ctx.store.new_snapshot(ctx.stack.place, MANUAL, owner.release)
     about = await ctx.backend.snapshot(owner, path)
     ctx.emit(Answer("snapshot", {"path": str(path), **about}))
 
@@ -125,7 +125,7 @@ async def restore(ctx: Context, name: str) -> None:
     """Put a snapshot in place of the content; what it replaces is saved first."""
     path = find_snapshot(ctx, name)
     owner = await owner_of(ctx)
-    before = ctx.store.new_snapshot("before-restore", owner.release)
+    before = ctx.store.new_snapshot(ctx.stack.place, "before-restore", owner.release)
     await ctx.backend.snapshot(owner, before)
     await ctx.backend.restore(owner, path)
     forget(ctx)

@@ -180,7 +180,7 @@ class _Down:
     async def snapshot(self, note: Note) -> str | Skipped:
         if self.owner is None:
             return Skipped("no content")
-        self.saved = self.ctx.store.new_snapshot("down", self.owner.release)
+        self.saved = self.ctx.store.new_snapshot(self.ctx.stack.place, "down", self.owner.release)
         if not await self.ctx.backend.last_snapshot(self.owner, self.saved):
             raise DevenvError(
                 f"{self.owner.name} ended without saving its content",
@@ -240,7 +240,7 @@ async def reset(ctx: Context) -> None:
             return Skipped("could not be had")
         if owner is None:
             return Skipped("no running instance owns content")
-        path = ctx.store.new_snapshot("before-reset", owner.release)
+        path = ctx.store.new_snapshot(ctx.stack.place, "before-reset", owner.release)
         try:
             await ctx.backend.snapshot(owner, path)
         except DevenvError as error:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from devenv.backends.protocol import PHP_FPM
 from devenv.engine import finish
 from devenv.engine.context import Context
+from devenv.engine.store import FORK
 from devenv.errors import DevenvError, NotVerified
 from devenv.model.events import InstancesSeen, Notice
 from devenv.model.instance import Gate, Instance
@@ -151,7 +152,7 @@ async def _role_at_its_end(ctx: Context, stopped: Instance) -> str:
 
 async def save_fork(ctx: Context, fork: Instance, why: str) -> None:
     """Another one stays; but what was written to this one exists nowhere else, so it is kept."""
-    path = ctx.store.new_snapshot("fork", fork.release)
+    path = ctx.store.new_snapshot(ctx.stack.place, FORK, fork.release)
     if fork.running:
         await ctx.backend.retire(fork)
         await ctx.backend.stop_one(fork)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from devenv.backends.protocol import RESTORE
 from devenv.errors import DevenvError
 from devenv.model import receipt as receipts
 from devenv.model.receipt import Receipt
@@ -22,8 +24,9 @@ _PATIENCE, _PAUSE = 0.05, 0.005
 longer, as the screen waits as well."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 KEPT = 10
-"""So many automatic snapshots stay; those that a person asked for all stay."""
-MANUAL = "saved"
+"""So many automatic snapshots stay, of each place and reason."""
+MANUAL, FORK = "saved", "fork"
+"""Reasons for which all stay: a person asked for it; what is in it exists nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Saved:
     release: str
     time: float
     bytes: int
+    place: str = ""
+    """Where the content was, as `Stack.place`; empty in a name of an earlier devenv, which had none."""
 
 
 class Store:
@@ -92,8 +97,8 @@ class Store:
 
     def save_receipt(self, receipt: Receipt) -> Path:
         """Write it to a file of its own; the newest one sorts last."""
-        name = f"{_stamp(receipt.time)}-{receipt.old.release}-{receipt.new.release}.json"
-        path = self._receipts / name
+        releases = (_in_a_name(one.release) for one in (receipt.old, receipt.new))
+        path = self._receipts / f"{'-'.join((_stamp(receipt.time), *releases))}.json"
         part = path.with_suffix(".part")
         with self._writes():
             self._receipts.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -133,29 +138,51 @@ class Store:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 (self.folder / f"lineage-{place}").write_text(f"{lineage}\n")
 
-    def new_snapshot(self, reason: str, release: str) -> Path:
-        """Where a snapshot goes that is about to be taken."""
+    def new_snapshot(self, place: str, reason: str, release: str) -> Path:
+        """Where a snapshot goes that is about to be taken. The release may be an instance's own word."""
         with self._writes():
             self._snapshots.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return self._snapshots / f"{_stamp(time.time())}_{reason}_{release}.tar"
+        return self._snapshots / f"{_stamp(time.time())}_{reason}@{place}_{_in_a_name(release)}.tar"
 
     def snapshots(self) -> list[Saved]:
         """Oldest first."""
         found = []
         for path in sorted(self._snapshots.glob("*_*_*.tar")):
-            _, reason, release = path.stem.split("_", 2)
+            _, of, release = path.stem.split("_", 2)
+            reason, _, place = of.partition("@")
             # Another devenv may be pruning.
             with suppress(OSError):
                 about = path.stat()
-                found.append(Saved(path, reason, release, about.st_mtime, about.st_size))
+                found.append(Saved(path, reason, release, about.st_mtime, about.st_size, place))
         return found
 
     def prune(self) -> None:
-        """Remove the oldest automatic snapshots beyond those that are kept."""
-        automatic = [saved for saved in self.snapshots() if saved.reason != MANUAL]
-        for saved in automatic[:-KEPT]:
-            with self._writes():
-                saved.path.unlink(missing_ok=True)
+        """Remove the oldest automatic snapshots beyond those that are kept.
+
+        One that a start waits to begin with is never among them, wherever that is.
+        """
+        try:
+            awaited = self._awaited()
+        except OSError:
+            # It may name any of them.
+            return
+        groups: dict[tuple[str, str], list[Path]] = {}
+        for saved in self.snapshots():
+            groups.setdefault((saved.place, saved.reason), []).append(saved.path)
+        for (_, reason), paths in groups.items():
+            for path in paths[:-KEPT] if reason not in (MANUAL, FORK) else ():
+                if not any(path.name in text for text in awaited):
+                    with self._writes():
+                        path.unlink(missing_ok=True)
+
+    def _awaited(self) -> list[str]:
+        """What places say that they begin with at their next start."""
+        said = []
+        for path in self.folder.glob(f"*/{RESTORE}"):
+            # It may just have been restored.
+            with suppress(FileNotFoundError):
+                said.append(os.fsdecode(path.read_bytes()))
+        return said
 
 
 def unusable(folder: Path, error: OSError) -> DevenvError:
@@ -188,3 +215,8 @@ def _taken(file: IO[str]) -> bool:
 def _stamp(moment: float) -> str:
     """Sorts by time, to the microsecond, so that no two collide."""
     return time.strftime("%Y%m%dT%H%M%S", time.gmtime(moment)) + f".{int(moment * 1e6) % 1_000_000:06d}"
+
+
+def _in_a_name(release: str) -> str:
+    """It is what an instance says, and an instance may say `../../x`."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", release)[:100]

@@ -23,6 +23,7 @@ from devenv.model.events import Note, Notice, PhaseReached
 from devenv.model.instance import Instance
 from devenv.model.platform import did_not_come_up
 from devenv.model.receipt import Receipt
+from devenv.model.stack import RELEASE
 
 _END = ("terminating", "ending")
 """Phases that come when the journal is not followed any more."""
@@ -85,7 +86,7 @@ class _Course:
 
     async def save(self, note: Note) -> str:
         old = _there(self.old)
-        path = self.ctx.store.new_snapshot("before-upgrade", old.release)
+        path = self.ctx.store.new_snapshot(self.ctx.stack.place, "before-upgrade", old.release)
         about = await self.ctx.backend.snapshot(old, path)
         self.snapshot = path
         self.ctx.store.prune()
@@ -206,6 +207,13 @@ async def upgrade(
     Without one it is the next by number. `probing` is one that the caller can start meanwhile.
     """
     release = to or next_release((await owner_of(ctx)).release)
+    if not RELEASE.fullmatch(release):
+        # It becomes part of names, of files too; and the one that runs is named by its instance.
+        raise UsageError(
+            f"{release[:200]!r} is no release",
+            "it is the tag of an image: letters, digits, and after the first also . and -",
+            "name another: devenv upgrade --to RELEASE",
+        )
     probing = probing or Probing(ctx, writers)
     course = _Course(ctx, release, probing, wanted=writers > 0, build_missing=build_missing)
     work = {

@@ -17,12 +17,14 @@ import socket
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
+from . import archive as archives
 from . import database, travel
 from . import mark as marks
+from .archive import Archive, Unsound
 from .fingerprint import fingerprint
 from .problem import Problem
 from .record import FORMAT, Record, Role, sync_folder
@@ -31,7 +33,9 @@ from .settings import Settings
 Description = dict[str, Any]
 KEPT = 10
 """So many snapshots stay in the volume."""
-_NEEDED = {"lineage", "epoch", "time", "release", "sha256", "bytes"}
+_ABOUT, _DATABASE, _TRAVEL = "snapshot.json", "database.sqlite", "travel.tar"
+_ABOUT_SIZE = 8 << 20
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Unusable(Problem):
@@ -96,7 +100,7 @@ class Taken:
             "lineage": record.lineage,
             "epoch": record.epoch,
             "release": settings.release,
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "time": time.strftime(_TIME, time.gmtime()),
             "sha256": database.sha256(copy),
             "bytes": copy.stat().st_size,
             "damage": damage,
@@ -149,7 +153,9 @@ def save(settings: Settings, record: Record, still: bool = False) -> Description
     named = _named(folder)
     for old in sorted(folder.glob("*.tar"))[:-KEPT]:
         if old != path and old.name != named:  # a clock may have gone back
-            old.unlink(missing_ok=True)
+            # Whatever lies there under such a name (a folder): the snapshot itself is saved.
+            with contextlib.suppress(OSError):
+                old.unlink()
     return {**description, "file": path.name}
 
 
@@ -261,42 +267,102 @@ def _nobody(path: Path, problem: Problem) -> None:
 
 
 def describe(path: Path) -> Description:
-    """What a snapshot says of itself. Raises `Problem` if it is none."""
+    """What a snapshot says of itself, which nobody vouches for: it lies where the application can write.
+
+    Raises `Problem` if it is none.
+    """
+    with _opened(path) as (_, description):
+        return description
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Archive, Description]]:
+    """The archive, with all of its parts, and what it says of itself. Raises `Problem` for what is none."""
+    with contextlib.ExitStack() as stack:
+        try:
+            archive = stack.enter_context(archives.opened(path))
+            description = _described(path, archive)
+            parts = archive.members()
+        except (Unsound, OSError) as error:
+            raise _no_snapshot(path, str(error)) from error
+        if missing := [name for name in (_DATABASE, _TRAVEL) if name not in parts]:
+            raise _no_snapshot(path, f"it is not whole: {missing[0]} is not in it")
+        if parts[_DATABASE].size != description["bytes"]:
+            raise _no_snapshot(path, "it is not whole: its database is not as large as it says")
+        yield archive, description
+
+
+def _described(path: Path, archive: Archive) -> Description:
+    first = archive.first
+    if first is None or first.name != _ABOUT or first.size > _ABOUT_SIZE:
+        raise _no_snapshot(path, f"it does not begin with {_ABOUT}")
     try:
-        with tarfile.open(path) as tar:
-            first = tar.next()
-            if first is None or first.name != "snapshot.json" or first.size > 16 << 20:
-                raise _no_snapshot(path, "it does not begin with snapshot.json")
-            content = tar.extractfile(first)
-            assert content is not None
-            description: Description = json.load(content)
-    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
-        raise _no_snapshot(path, str(error)) from error
-    known = isinstance(description, dict) and isinstance(description.get("format"), int)
-    if known and description["format"] > FORMAT:
+        description = json.loads(archive.read(first))
+    except archives.STUMBLES as error:
+        raise _no_snapshot(path, f"its {_ABOUT} cannot be read: {str(error)[:200]}") from error
+    if not isinstance(description, dict) or not _is_count(description.get("format")):
+        raise _no_snapshot(path, f"its {_ABOUT} does not say what it is")
+    if description["format"] > FORMAT:
         # Not passed over for an older one: an older release has been started.
         problem = _no_snapshot(path, f"its format {description['format']} is newer than this release knows")
         raise Problem(problem.error, problem.why, problem.next_step)
-    if not known or not description.keys() >= _NEEDED:
-        raise _no_snapshot(path, "its snapshot.json does not say what it is")
-    return description
+    said = dict.fromkeys(_SAID) | description
+    if wrong := [name for name, right in _SAID.items() if not right(said[name])]:
+        raise _no_snapshot(path, f"its {_ABOUT} does not say what it is: {wrong[0]}")
+    return cast(Description, description)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= 200 and value.isprintable()
+
+
+def _is_time(value: object) -> bool:
+    with contextlib.suppress(TypeError, ValueError):
+        return time.strptime(cast(str, value), _TIME).tm_year >= 1970
+    return False
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64 and not value.strip("0123456789abcdef")
+
+
+def _is_damage(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+
+
+_SAID: dict[str, Callable[[object], bool]] = {
+    "lineage": _is_word,
+    "epoch": _is_count,
+    "release": _is_word,
+    "time": _is_time,
+    "sha256": _is_sha256,
+    "bytes": _is_count,
+    "damage": _is_damage,
+    "fingerprint": lambda value: value is None or isinstance(value, dict),
+}
+"""What a snapshot says of itself, and whether it is of the right kind; null where it says nothing."""
 
 
 def stage(path: Path, settings: Settings) -> Description:
     """Unpack the snapshot at `path` into the staging folder, on the disk and checked: see `Placement`."""
     staging, folders = settings.staging, settings.travel
-    description = describe(path)
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    database.need_space(staging, description["bytes"])
-    travel.require_place(staging, folders)
-    copy, archive = settings.staged, staging / "travel.tar"
-    try:
-        with tarfile.open(path) as tar:
+    copy, archive = settings.staged, staging / _TRAVEL
+    with _opened(path) as (source, description):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        parts = source.members()
+        # What travels is unpacked beside its archive.
+        database.need_space(staging, parts[_DATABASE].size + 2 * parts[_TRAVEL].size)
+        travel.require_place(staging, folders)
+        try:
             for target in (copy, archive):
-                _extract(tar, target)
-    except (KeyError, EOFError, tarfile.TarError) as error:
-        raise _no_snapshot(path, f"it is not whole: {error}") from error
+                _extract(source, target)
+        except Unsound as error:
+            raise _no_snapshot(path, f"it is not whole: {error}") from error
     with copy.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != description["sha256"]:
             raise _no_snapshot(path, "its database is not the one that was saved: the SHA-256 differs")
@@ -311,12 +377,9 @@ def stage(path: Path, settings: Settings) -> Description:
     return description
 
 
-def _extract(tar: tarfile.TarFile, target: Path) -> None:
-    content = tar.extractfile(target.name)
-    if content is None:
-        raise KeyError(f"no file {target.name}")
+def _extract(source: Archive, target: Path) -> None:
     with target.open("wb") as file:
-        shutil.copyfileobj(content, file, 1 << 20)
+        source.copy(source.members()[target.name], file)
         file.flush()
         os.fsync(file.fileno())
 

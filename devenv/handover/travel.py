@@ -12,11 +12,13 @@ import json
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from .archive import HEADER, REGULAR, Reader
 from .problem import Problem
 
 RACY = 1.0
@@ -100,7 +102,7 @@ def unpack(archive: Path, staging: Path) -> Manifest:
     staging.mkdir(parents=True, exist_ok=True)
     try:
         has = _extract(archive, staging)
-    except (tarfile.TarError, ValueError) as error:
+    except (tarfile.TarError, ValueError, LookupError, TypeError, RecursionError, struct.error) as error:
         raise _not_whole(str(error)) from error
     if has is None:
         raise _not_whole("it ends without saying what was in the folders")
@@ -117,13 +119,17 @@ def unpack(archive: Path, staging: Path) -> Manifest:
 def _extract(archive: Path, staging: Path) -> Manifest | None:
     root = staging.resolve()
     has: Manifest | None = None
-    with tarfile.open(archive) as tar:
+    with archive.open("rb") as file, tarfile.open(fileobj=Reader(file), mode="r:") as tar:  # type: ignore[call-overload]
         for member in tar:
+            behind = member.isreg() and member.offset_data + member.size > archive.stat().st_size
+            if member.size < 0 or behind:
+                raise tarfile.ReadError(f"{member.name!r} has another length than it says")
             if member.name == MANIFEST and (content := tar.extractfile(member)):
-                has = json.load(content)
+                has = _listed(content)
                 continue
             target = staging / member.name
-            known_kind = member.isreg() or member.isdir() or member.issym()
+            plain = member.type in REGULAR and member.sparse is None
+            known_kind = plain or member.isdir() or member.issym()
             if not known_kind or ".." in target.parts or not target.parent.resolve().is_relative_to(root):
                 raise Problem(
                     "the owner sent something that does not belong into the travelling folders",
@@ -136,6 +142,13 @@ def _extract(archive: Path, staging: Path) -> Manifest | None:
             if member.isreg():
                 _sync(target)
     return has
+
+
+def _listed(content: IO[bytes]) -> Manifest:
+    listed = json.loads(b"".join(iter(lambda: content.read(HEADER), b"")))
+    if not isinstance(listed, dict):
+        raise ValueError("its list of what was in the folders is none")
+    return listed
 
 
 def _not_whole(why: str) -> Problem:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import pwd
 import re
+import stat
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from devenv.errors import ConfigError
 from devenv.model import toml
 from devenv.model.platform import Platform
 from devenv.model.probe import ProbeConfig
@@ -147,12 +152,38 @@ class Stack(_Section):
         return f"http://127.0.0.1:{self.stack.port}"
 
 
-def find(start: Path) -> Path | None:
-    """The devenv.toml that counts in `start`: there, or in the nearest folder above."""
+def find(start: Path, trusted: Collection[int], home: Path | None = None) -> Path | None:
+    """The devenv.toml that counts in `start`: there, or in the nearest folder above, up to `home`.
+
+    It says what is built and run, with the rights of whoever calls us. So a ConfigError tells of one that
+    anybody could have put there: it, the link to it and its folder must be of users in `trusted`.
+    """
     for folder in (start, *start.parents):
-        if (candidate := folder / FILE_NAME).is_file():
-            return candidate
+        candidate = folder / FILE_NAME
+        with suppress(OSError):
+            file = candidate.stat()
+            if stat.S_ISREG(file.st_mode):
+                owners = {candidate: {file.st_uid, candidate.lstat().st_uid}, folder: {folder.stat().st_uid}}
+                for path, uids in owners.items():
+                    if others := uids.difference(trusted):
+                        raise _of_another(candidate, path, min(others))
+                return candidate
+        if folder == home:
+            break
     return None
+
+
+def _of_another(file: Path, path: Path, uid: int) -> ConfigError:
+    try:
+        whose = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        whose = f"user {uid}"
+    return ConfigError(
+        f"{file} is not obeyed: {path if path != file else 'it'} belongs to {whose}",
+        "it would say what is built and run here, with your rights",
+        f"if you trust it, name it: --config {file}, or DEVENV_CONFIG; or work in a folder with one of your"
+        f" own: an empty {FILE_NAME} is a valid one",
+    )
 
 
 def load(path: Path | None) -> Stack:

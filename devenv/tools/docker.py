@@ -7,16 +7,16 @@ import json
 import os
 import re
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 from devenv.errors import CommandFailed, DevenvError, NotFit, WrongPlatform
 from devenv.model.instance import Instance
-from devenv.tools import process
+from devenv.tools import pipe, process
+from devenv.tools.pipe import Taken
 
 COMPOSE_MINIMUM = (2, 30)
 """The first with `post_start`, which runs the hand-over."""
@@ -30,6 +30,15 @@ _UNREACHABLE = re.compile(
     re.IGNORECASE,
 )
 _NO_FILE = re.compile(r"could not find the file|no such container", re.IGNORECASE)
+_REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE)
+_KINDS = {
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.DIRTYPE: "a folder",
+    tarfile.FIFOTYPE: "a pipe",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+}
 _REFUSED = re.compile(r"permission denied while trying to connect", re.IGNORECASE)
 
 
@@ -216,18 +225,45 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(short.replace("Z", "+00:00")).timestamp()
 
 
-async def read_file(container: str, path: str) -> bytes | None:
-    """A file of a container, running or not, as a tar of one member; None where there is none.
+async def read_file(container: str, path: str, limit: int) -> bytes | None:
+    """A regular file of a container, running or not; None where there is none.
 
-    Whatever else keeps it from being read is a CommandFailed: it may be there.
+    A ValueError or a TarError: it is of another kind, or has more than `limit` bytes. Whatever else keeps it
+    from being read is a CommandFailed: it may be there.
     """
-    with tempfile.TemporaryFile() as file:
-        try:
-            with engine_errors():
-                await process.run(["docker", "cp", f"{container}:{path}", "-"], stdout=file, timeout=60)
-        except CommandFailed as error:
-            if _NO_FILE.search(f"{error.why}\n{error.log_tail}"):
-                return None
-            raise
-        file.seek(0)
-        return file.read()
+
+    def whole(content: IO[bytes]) -> bytes:
+        read = content.read(limit + 1)
+        if len(read) > limit:
+            raise ValueError(f"{path} has more than {limit >> 10} KiB")
+        return read
+
+    argv = ["docker", "cp", f"{container}:{path}", "-"]
+    try:
+        with engine_errors():
+            return await pipe.through(
+                lambda sink: process.run(argv, stdout=sink, timeout=60),
+                lambda source: only_file(source, whole),
+            )
+    except CommandFailed as error:
+        if _NO_FILE.search(f"{error.why}\n{error.log_tail}"):
+            return None
+        raise
+
+
+def only_file(source: IO[bytes], take: pipe.Take[Taken]) -> Taken:
+    """What `take` makes of the one file of an archive that `docker cp` writes.
+
+    A ValueError or a TarError: it is a link, a folder, or what else a container can put in a file's place.
+    """
+    with tarfile.open(fileobj=source, mode="r|") as tar:
+        member = tar.next()
+        if member is None:
+            raise ValueError("nothing came")
+        content = tar.extractfile(member) if member.type in _REGULAR and member.sparse is None else None
+        if content is None:
+            raise ValueError(f"{member.name!r} is {_KINDS.get(member.type, 'something else')}, not a file")
+        made = take(content)
+        if tar.next() is not None:
+            raise ValueError(f"more came than {member.name!r}")
+    return made

@@ -27,6 +27,8 @@ _runs = itertools.count(1)
 TAIL = 30
 """Lines of output kept for an error: enough for a cause, few enough to read."""
 _LONGEST_LINE = 1 << 20
+MOST_OUTPUT = 64 << 20
+"""Bytes that a program may answer with: some run in containers, where an application can make them talk."""
 _CHUNK = 1 << 16
 _AHEAD = 16
 """Batches of lines that wait for their reader, before the program has to."""
@@ -86,7 +88,7 @@ async def run(
     async with _Running(argv, cwd, env, stdin, stdout) as running:
         try:
             async with asyncio.timeout(timeout):
-                out, err = await running.process.communicate()
+                out, err = await running.output()
         except TimeoutError:
             await running.end()
             raise CommandFailed(
@@ -97,8 +99,16 @@ async def run(
                 code=None,
             ) from None
         code = running.process.returncode or 0
+    if max(len(out), len(err)) > MOST_OUTPUT:
+        raise CommandFailed(
+            f"{describe(argv)} was ended",
+            f"it has written more than {MOST_OUTPUT >> 20} MiB, more than any answer that it can give",
+            "try it by hand",
+            argv=argv,
+            code=None,
+        )
     result = Completed(
-        tuple(argv), code, (out or b"").decode(errors="replace"), err.decode(errors="replace"),
+        tuple(argv), code, out.decode(errors="replace"), err.decode(errors="replace"),
         time.monotonic() - started,
     )  # fmt: skip
     if check and code != 0:
@@ -268,6 +278,25 @@ class _Running:
             start_new_session=True,
             limit=_CHUNK,
         )
+
+    async def output(self) -> tuple[bytes, bytes]:
+        """All that it writes, until it has ended. With more than MOST_OUTPUT of it, it is made to end."""
+        process = self.process
+        reading = asyncio.gather(self._whole(process.stdout), self._whole(process.stderr), process.wait())
+        out, err, _ = await reading
+        return out, err
+
+    async def _whole(self, pipe: asyncio.StreamReader | None) -> bytes:
+        """Nothing, where its output goes to a file."""
+        read = bytearray()
+        ended = False
+        while pipe is not None and (chunk := await pipe.read(_CHUNK)):
+            if len(read) <= MOST_OUTPUT:
+                read += chunk
+            elif not ended:
+                ended = True
+                await self.end()
+        return bytes(read)
 
     async def __aexit__(self, *exception: object) -> None:
         ended_by_us = self.process.returncode is None

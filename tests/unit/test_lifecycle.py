@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from devenv.backends.protocol import RESTORE
 from devenv.engine import content
 from devenv.engine import store as store_module
 from devenv.engine.context import Context
 from devenv.engine.lifecycle import down, reset, up
-from devenv.engine.store import KEPT, Store
+from devenv.engine.store import FORK, KEPT, Store
 from devenv.errors import DevenvError
 from devenv.model.events import Answer, Notice
 from tests.backends.fake import FakeBackend
@@ -196,14 +197,95 @@ async def test_recover_waits_until_the_instance_that_it_starts_answers(
 
 def test_only_automatic_snapshots_are_pruned(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.new_snapshot("saved", "v1").touch()
-    folder = tmp_path / "snapshots"
     for number in range(KEPT + 3):
-        (folder / f"2026{number:04}_down_v1.tar").touch()
+        for reason in ("saved", "down"):
+            store.new_snapshot("compose", reason, f"v{number}").touch()
     store.prune()
     kept = store.snapshots()
+    assert len([saved for saved in kept if saved.reason == "saved"]) == KEPT + 3
+    down = [saved.release for saved in kept if saved.reason == "down"]
+    assert down == [f"v{number}" for number in range(3, KEPT + 3)]
+
+
+def test_those_of_one_place_and_reason_do_not_push_out_those_of_another(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for place, reason in (("kind", "down"), ("cluster-1", "down"), ("compose", "down")):
+        store.new_snapshot(place, reason, "v1").touch()
+    for _ in range(KEPT + 3):
+        store.new_snapshot("compose", "before-upgrade", "v1").touch()
+    store.prune()
+    kept = [(saved.place, saved.reason) for saved in store.snapshots()]
+    assert [one for one in kept if one[1] == "down"] == [
+        ("kind", "down"),
+        ("cluster-1", "down"),
+        ("compose", "down"),
+    ]
+    assert kept.count(("compose", "before-upgrade")) == KEPT
+
+
+def test_snapshots_of_an_earlier_devenv_are_still_found_and_pruned(tmp_path: Path) -> None:
+    """Their names tell of no place."""
+    store = Store(tmp_path)
+    new = store.new_snapshot("compose", "down", "v1_2")
+    new.touch()
+    for number in range(KEPT + 3):
+        (new.parent / f"2016{number:04}_down_v1_2.tar").touch()
+    store.prune()
+    kept = store.snapshots()
+    assert [(saved.place, saved.reason, saved.release) for saved in kept[-2:]] == [
+        ("", "down", "v1_2"), ("compose", "down", "v1_2")
+    ]  # fmt: skip
     assert len(kept) == KEPT + 1
-    assert [saved.reason for saved in kept].count("saved") == 1
+
+
+async def test_work_in_one_place_never_takes_what_the_next_start_in_another_begins_with(
+    ctx: Context, backend: FakeBackend
+) -> None:
+    """The last `down` there saved the only copy, here by an earlier devenv, which tells of no place."""
+    (folder := ctx.store.folder / "snapshots").mkdir(parents=True)
+    awaited = folder / "20160101T000000.000000_before-upgrade_v1.tar"
+    waits = ctx.store.cluster("kind") / RESTORE
+    waits.parent.mkdir()
+    waits.write_text(f"{awaited}\n")
+    for number in range(KEPT + 3):
+        (folder / f"201601{number:02}T000000.000000_before-upgrade_v1.tar").touch()
+    awaited.touch()
+    await up(ctx)
+    await content.save(ctx)
+    await content.restore(ctx, content.find_snapshot(ctx, "latest"))
+    assert awaited.exists()
+    # Once it has been restored it is one of many.
+    waits.unlink()
+    await content.restore(ctx, content.find_snapshot(ctx, "latest"))
+    assert not awaited.exists()
+
+
+def test_nothing_is_pruned_while_it_cannot_be_read_what_a_start_begins_with(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (store.cluster("kind") / RESTORE).mkdir(parents=True)  # reading it is an error of the disk
+    for _ in range(KEPT + 3):
+        store.new_snapshot("compose", "down", "v1").touch()
+    store.prune()
+    assert len(store.snapshots()) == KEPT + 3
+
+
+def test_content_that_exists_nowhere_else_is_never_pruned(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for _ in range(KEPT + 3):
+        store.new_snapshot("compose", FORK, "v1").touch()
+    store.prune()
+    assert len(store.snapshots()) == KEPT + 3
+
+
+@pytest.mark.parametrize(
+    "release", ["../../../.bashrc", "/etc/passwd", "a/../b", "a\0b", "x" * 5000, "", ".."]
+)
+def test_what_an_instance_calls_itself_leads_to_no_other_folder(tmp_path: Path, release: str) -> None:
+    store = Store(tmp_path)
+    path = store.new_snapshot("compose", "down", release)
+    path.touch()
+    assert path.resolve().parent == tmp_path / "snapshots"
+    assert [saved.path for saved in store.snapshots()] == [path]
 
 
 async def test_status_names_the_action_that_is_at_work_instead_of_guessing(

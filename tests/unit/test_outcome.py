@@ -71,7 +71,7 @@ def test_every_write_to_the_state_folder_says_what_is_wrong_with_it(refused: Pat
     with pytest.raises(DevenvError, match="cannot be used"), store.locked("up"):
         pass
     with pytest.raises(DevenvError, match="cannot be used"):
-        store.new_snapshot("saved", "v1")
+        store.new_snapshot("compose", "saved", "v1")
     with pytest.raises(DevenvError, match="cannot be used"):
         store.at_work()
     assert store.receipts() == []

@@ -67,6 +67,17 @@ def group_of(program: str) -> list[int]:
     return found
 
 
+async def test_a_program_that_never_stops_talking_is_ended_and_not_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "MOST_OUTPUT", 1 << 20)
+    for stream in ("", ">&2"):
+        with pytest.raises(CommandFailed, match="written more than 1 MiB"):
+            await process.run(["sh", "-c", f"yes {stream}"], timeout=30)
+    said = await process.run(["sh", "-c", "head -c 1048576 /dev/zero"])
+    assert len(said.stdout) == 1 << 20
+
+
 async def test_leaving_a_stream_early_ends_the_whole_group() -> None:
     mark = f"sleep-{os.getpid()}-stream"
     script = f"exec -a {mark} sleep 60 & echo up; wait"

@@ -30,6 +30,15 @@ def test_secrets_are_made_once_and_only_the_owner_may_read_them(tmp_path: Path) 
     assert settings.read(path) == {**first, "PORT": "9090"}
 
 
+def test_a_value_cannot_become_a_setting_of_another_name(tmp_path: Path) -> None:
+    """A secret can be one that was found in a container, or in a cluster that others use as well."""
+    path = tmp_path / ".env"
+    for value in ("a" * 60 + "\nPORT=1", "a\r", "a\0"):
+        with pytest.raises(DevenvError, match="HANDOVER_SECRET cannot be one of the settings"):
+            settings.write(path, {"HANDOVER_SECRET": value})
+    assert not path.exists()
+
+
 def test_a_file_that_others_can_read_is_closed(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     settings.write(path, {})

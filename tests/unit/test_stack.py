@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import string
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devenv.cli.session import trusted
 from devenv.errors import ConfigError
 from devenv.model import stack
 from devenv.model.stack import Stack
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another user")
 
 
 def keys() -> list[tuple[str, str]]:
@@ -79,11 +84,70 @@ def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
         assert isinstance(stack.parse(text), Stack)
 
 
-def test_a_folder_above_is_searched(tmp_path: Path) -> None:
+@pytest.fixture
+def below(tmp_path: Path) -> Path:
+    """A folder in a folder of the one that has a devenv.toml."""
     (tmp_path / "devenv.toml").touch()
-    below = tmp_path / "a" / "b"
-    below.mkdir(parents=True)
-    assert stack.find(below) == tmp_path / "devenv.toml"
+    (folder := tmp_path / "a" / "b").mkdir(parents=True)
+    return folder
+
+
+ME = os.geteuid()
+OTHER = ME + 4242
+
+
+def test_a_folder_above_is_searched(below: Path, tmp_path: Path) -> None:
+    assert stack.find(below, {ME, 0}) == tmp_path / "devenv.toml"
+
+
+def test_what_lies_above_ones_home_is_not_looked_at(below: Path, tmp_path: Path) -> None:
+    assert stack.find(below, {ME, 0}, home=below.parent) is None
+    assert stack.find(below, {ME, 0}, home=tmp_path) == tmp_path / "devenv.toml"
+
+
+def test_what_another_user_has_put_there_is_not_obeyed(below: Path, tmp_path: Path) -> None:
+    """As anybody can in /tmp, for all who work somewhere below it."""
+    with pytest.raises(ConfigError) as refused:
+        stack.find(below, {OTHER})
+    assert str(tmp_path / "devenv.toml") in refused.value.what
+    assert f"belongs to {pwd.getpwuid(ME).pw_name}" in refused.value.what
+    assert f"--config {tmp_path / 'devenv.toml'}" in refused.value.next_step
+    assert refused.value.exit_code == 2
+
+
+@root
+@pytest.mark.parametrize("what", ["devenv.toml", "."])
+def test_neither_the_file_nor_its_folder_may_be_anothers(below: Path, tmp_path: Path, what: str) -> None:
+    os.chown(tmp_path / what, OTHER, -1)
+    with pytest.raises(ConfigError, match=f"belongs to user {OTHER}"):
+        stack.find(below, {ME})
+    assert stack.find(below, {ME, OTHER}) == tmp_path / "devenv.toml"
+
+
+@root
+@pytest.mark.parametrize("link", [True, False])
+def test_neither_a_link_nor_what_it_leads_to_may_be_anothers(below: Path, tmp_path: Path, link: bool) -> None:
+    """Whoever makes a link to a file of mine decides which folder its paths are relative to."""
+    (tmp_path / "devenv.toml").rename(tmp_path / "mine.toml")
+    (tmp_path / "devenv.toml").symlink_to("mine.toml")
+    os.chown(tmp_path / "devenv.toml", OTHER if link else ME, -1, follow_symlinks=False)
+    os.chown(tmp_path / "mine.toml", ME if link else OTHER, -1)
+    with pytest.raises(ConfigError, match=f"belongs to user {OTHER}"):
+        stack.find(below, {ME})
+
+
+def test_what_is_no_file_is_passed_over(below: Path, tmp_path: Path) -> None:
+    os.mkfifo(below / "devenv.toml")
+    (below.parent / "devenv.toml").mkdir()
+    assert stack.find(below, {ME, 0}) == tmp_path / "devenv.toml"
+
+
+def test_root_obeys_who_calls_it_by_sudo_and_nobody_else_does() -> None:
+    wrote = Path(stack.__file__).stat().st_uid
+    assert trusted({}, 0) == {0, wrote}
+    assert trusted({"SUDO_UID": "1000"}, 0) == {0, wrote, 1000}
+    assert trusted({"SUDO_UID": "1000"}, 1001) == {0, wrote, 1001}
+    assert trusted({"SUDO_UID": "-1"}, 0) == trusted({"SUDO_UID": ""}, 0) == {0, wrote}
 
 
 def test_the_schema_knows_every_section() -> None:

@@ -240,6 +240,19 @@ async def test_rollback_brings_back_the_release_with_todays_content(
     assert php(running) == ["v2 owner running"]
 
 
+@pytest.mark.parametrize("release", ["../../x1", "-v1", "v1\n", "a b1", "x" * 200 + "1"])
+async def test_what_is_no_tag_is_no_release_whoever_names_it(
+    ctx: Context, running: FakeBackend, release: str
+) -> None:
+    """A receipt has what an instance called itself; a build would write its log to a file of that name."""
+    with pytest.raises(UsageError, match="is no release"):
+        await upgrade(ctx, release)
+    running.owner.release = release
+    with pytest.raises(UsageError):
+        await upgrade(ctx)
+    assert ctx.store.snapshots() == []
+
+
 async def test_rollback_without_an_upgrade_says_what_to_do(ctx: Context, running: FakeBackend) -> None:
     with pytest.raises(UsageError, match="no release before v1"):
         await rollback(ctx)
