@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from . import database, snapshot
+from . import database, scratch, snapshot
 from .instance import Instance, State, in_thread
 from .mark import NOTHING
 from .owner import Owner
@@ -71,6 +71,8 @@ class Gate:
         # one that is told to end just as it starts would serve on.
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         server = Server(self._settings.control, instance.secret, self._deadlines, self._answer)
+        # That we have its port says that no other gate is at work in these folders.
+        scratch.clear(self._settings, instance.record)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         watching = [
             asyncio.create_task(instance.servers.watch(self._restart_server, self._deadlines.poll)),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .problem import Problem
 from .record import FORMAT, Record, sync_folder
+from .scratch import Scratch
 
 NAME = "owner.json"
 NOTHING = "nothing"
@@ -62,13 +63,12 @@ def load(folder: Path | None) -> Mark | None:
 
 def save(folder: Path, mark: Mark) -> None:
     """Replace the mark; on return it is on the disk."""
-    part = folder / f".part-{mark.uid}-{NAME}"
-    try:
+    # Requests can be waiting for it.
+    with Scratch(folder, quick=True) as scratch:
+        part = scratch / NAME
         with part.open("w") as file:
             json.dump(asdict(mark), file)
             file.flush()
             os.fsync(file.fileno())
         part.rename(folder / NAME)
         sync_folder(folder)
-    finally:
-        part.unlink(missing_ok=True)
