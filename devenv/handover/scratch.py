@@ -19,7 +19,7 @@ from pathlib import Path
 from .record import Record
 from .settings import Settings
 
-_PREFIX = ".scratch-"
+_PREFIX = ".devenv-scratch-"
 _LOCK = "lock"
 
 

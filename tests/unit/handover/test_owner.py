@@ -63,7 +63,7 @@ async def test_a_copy_is_whole_and_says_whose_it_is(owner: Owner, sql: Sql) -> N
 
 def given_away(instance: FakeInstance) -> list[str]:
     """Files for successors that are still there."""
-    return [path.name for path in instance.settings.state.glob(".scratch-*/*") if path.name != "lock"]
+    return [path.name for path in instance.settings.state.glob(".devenv-scratch-*/*") if path.name != "lock"]
 
 
 async def test_what_could_not_be_made_for_a_successor_takes_no_room(

@@ -111,7 +111,7 @@ def test_a_snapshot_that_was_killed_at_a_point_leaves_nothing_beside_the_next_on
     before = all_files(content)
     killed = subprocess.run([sys.executable, "-c", KILLED_AT, where, "snapshot"], env=env, cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL
-    done = [path for path in all_files(content) if path.endswith(".tar") and ".scratch" not in path]
+    done = [path for path in all_files(content) if path.endswith(".tar") and ".devenv-scratch" not in path]
     assert gate(env, "snapshot") == 0
     now = {path.name for path in content.snapshots.glob("*.tar")} if content.snapshots else set()
     assert all_files(content) == sorted({*before, *done, *(f"snapshots/{name}" for name in now)})
@@ -169,13 +169,13 @@ def test_calls_that_are_killed_at_any_moment_leave_nothing_beside_the_next_ones(
             stderr=subprocess.DEVNULL,
         )
         ends = time.monotonic() + 10
-        while not list(content.state.glob(".scratch-*")) and time.monotonic() < ends:
+        while not list(content.state.glob(".devenv-scratch-*")) and time.monotonic() < ends:
             if process.poll() is not None:
                 break
         time.sleep(random.random() * 0.03)
         process.kill()
         process.wait()
-        left += bool(list(content.state.glob(".scratch-*")))
+        left += bool(list(content.state.glob(".devenv-scratch-*")))
     assert left > 0
     assert gate(env, "snapshot") == 0
     assert gate(env, "fingerprint") == 0
@@ -222,7 +222,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "file").touch()
-    (tmp_path / ".scratch-link").symlink_to(precious)
+    (tmp_path / ".devenv-scratch-link").symlink_to(precious)
     scratch.sweep(tmp_path)
     assert [path.name for path in precious.iterdir()] == ["file"]
 
@@ -230,7 +230,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_what_belongs_to_somebody_else_is_left_alone(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root gives files away")
-    foreign = tmp_path / ".scratch-foreign"
+    foreign = tmp_path / ".devenv-scratch-foreign"
     foreign.mkdir()
     os.chown(foreign, 12345, 12345)
     with Scratch(tmp_path):
@@ -261,7 +261,7 @@ def test_a_gate_that_starts_keeps_what_is_staged_and_no_other_leftovers(
     (settings.staging / "database.sqlite").write_bytes(b"all that there is")
     assert settings.snapshots is not None
     for folder in (settings.state, settings.snapshots):
-        (folder / ".scratch-killed").mkdir()
+        (folder / ".devenv-scratch-killed").mkdir()
     with held(settings.snapshots) as (_, other):
         scratch.clear(settings, record)
         assert settings.staging.exists() is stays
