@@ -364,8 +364,11 @@ class Compose:
         return answer
 
     async def _journal(self, instance: Instance) -> list[Mapping[str, Any]]:
-        raw = await self._read(instance, self._record / "events.jsonl", _JOURNAL)
-        lines = (raw or b"").decode(errors="replace").splitlines()
+        # One that is full goes on in a new file; see devenv/handover/journal.py.
+        files = [
+            await self._read(instance, self._record / f"events.jsonl{of}", _JOURNAL) for of in (".1", "")
+        ]
+        lines = [line for raw in files for line in (raw or b"").decode(errors="replace").splitlines()]
         return [event for text in lines if (event := gates.event(text))]
 
     async def _read(self, instance: Instance, path: Path, limit: int) -> bytes | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from devenv.errors import DevenvError
+from devenv.tools.scratch import Scratch, sweep
 
 SECRETS = {"HANDOVER_SECRET": "handover", "APP_SECRET": "app_secret"}
 """The variables of the compose file's secrets, and the files that instances read them from."""
@@ -50,6 +51,7 @@ def write(path: Path, values: Mapping[str, str]) -> bool:
             f"{path} has a line for each, and its value has more than one, or control characters",
             "give it another value where it comes from",
         )
+    sweep(path.parent)  # what was left of a write has the secrets in it
     before = read(path)
     after = {**before, **values}
     for name in SECRETS:
@@ -57,15 +59,15 @@ def write(path: Path, values: Mapping[str, str]) -> bool:
             after[name] = secrets.token_hex(SECRET_LENGTH // 2)
     if after == before and path.stat().st_mode & 0o077 == 0:
         return False
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(_HEAD)
-            file.writelines(f"{key}={value}\n" for key, value in sorted(after.items()))
-        part.replace(path)
+        with Scratch(path.parent) as folder:
+            part = folder / path.name
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(_HEAD)
+                file.writelines(f"{key}={value}\n" for key, value in sorted(after.items()))
+            part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise _denied(path, error) from error
     return True
 

@@ -36,7 +36,7 @@ async def start(host: Host, become: Sequence[str], log: Path, note: Callable[[st
     for stale in stale_pid_files(_RUN, Path("/proc")):
         note(f"{stale} names no running engine, and goes")
         await process.run([*become, "rm", "-f", str(stale)])
-    ended = daemons.start([*become, host.dockerd or "dockerd"], log)
+    ended = daemons.start_bounded([*become, host.dockerd or "dockerd"], log)
     return await _wait(note, ended, log)
 
 

@@ -18,6 +18,7 @@ from devenv.backends.protocol import RESTORE
 from devenv.errors import DevenvError
 from devenv.model import receipt as receipts
 from devenv.model.receipt import Receipt
+from devenv.tools import scratch
 
 _PATIENCE, _PAUSE = 0.05, 0.005
 """Who only looks holds the lock too, for less than a millisecond: an action waits so many seconds for it. No
@@ -25,6 +26,7 @@ longer, as the screen waits as well."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 KEPT = 10
 """So many automatic snapshots stay, of each place and reason."""
+KEPT_RECEIPTS = 200
 MANUAL, FORK = "saved", "fork"
 """Reasons for which all stay: a person asked for it; what is in it exists nowhere else."""
 
@@ -71,12 +73,21 @@ class Store:
                 words = f"`devenv {action}`, process {os.getpid()}, since {time.strftime('%H:%M:%S')}\n"
                 os.truncate(file.fileno(), 0)
                 os.write(file.fileno(), words.encode())
+            self._clear()
             try:
                 yield
             finally:
                 # Nobody shall be told of it as if it were at work still.
                 with suppress(OSError):
                     os.truncate(file.fileno(), 0)
+
+    def _clear(self) -> None:
+        """What an action before was killed at. Whoever has the lock is the only one who writes here."""
+        for pattern in ("*/*.tar.part", "receipts/*.part"):
+            for left in self.folder.glob(pattern):
+                with suppress(OSError):
+                    left.unlink()
+        scratch.clear()
 
     @contextmanager
     def _writes(self) -> Iterator[None]:
@@ -104,6 +115,8 @@ class Store:
             self._receipts.mkdir(parents=True, exist_ok=True, mode=0o700)
             part.write_text(json.dumps(receipt.as_json(), indent=1) + "\n")
             part.replace(path)
+            for old in sorted(self._receipts.glob("*.json"))[:-KEPT_RECEIPTS]:
+                old.unlink(missing_ok=True)
         return path
 
     def receipts(self) -> list[tuple[Path, Receipt]]:

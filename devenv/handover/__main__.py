@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,6 +22,7 @@ from .fingerprint import fingerprint
 from .journal import read
 from .problem import Problem
 from .record import Record, Role
+from .scratch import Scratch
 from .settings import Settings
 from .shell import shared
 from .wire import Fields, Peer, Refused, Unreachable
@@ -166,8 +166,8 @@ def _fingerprint(arguments: argparse.Namespace, settings: Settings) -> Fields:
         if current.role is Role.MOVED:
             return fingerprint(settings.database)
         # Of a copy: reading all of it in place would keep writers waiting.
-        with tempfile.TemporaryDirectory(dir=settings.state) as scratch:
-            copy = Path(scratch, "database.sqlite")
+        with Scratch(settings.state) as scratch:
+            copy = scratch / "database.sqlite"
             database.need_space(copy.parent, settings.database.stat().st_size)
             database.backup(settings.database, copy)
             return fingerprint(copy)
@@ -215,19 +215,18 @@ def _content(settings: Settings) -> Any:
 
 
 def _restore(arguments: argparse.Namespace, settings: Settings) -> Fields:
-    handle, name = tempfile.mkstemp(dir=settings.state, suffix=".tar")
     try:
-        with os.fdopen(handle, "wb") as file:
-            if arguments.file == "-":
-                shutil.copyfileobj(sys.stdin.buffer, file)
-            else:
-                with Path(arguments.file).open("rb") as source:
-                    shutil.copyfileobj(source, file)
-        return _ask(settings, "restore", {"path": name})
+        with Scratch(settings.state) as scratch:
+            path = scratch / "snapshot.tar"
+            with path.open("wb") as file:
+                if arguments.file == "-":
+                    shutil.copyfileobj(sys.stdin.buffer, file)
+                else:
+                    with Path(arguments.file).open("rb") as source:
+                        shutil.copyfileobj(source, file)
+            return _ask(settings, "restore", {"path": str(path)})
     except OSError as error:
         raise Problem("the snapshot cannot be read", str(error), "give another FILE") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def _retire(arguments: argparse.Namespace, settings: Settings) -> Fields:

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from .problem import Problem
+from .rawfile import connected, level, opened
 
 BLOCK = 32 << 10
 """The unit of comparison. Small enough that scattered changes move little, large enough
@@ -23,17 +24,47 @@ SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
 def backup(database: Path, into: Path) -> None:
-    """A consistent copy of a database in use. All pages in one step: with small steps a
-    steady writer makes SQLite start over and over."""
+    """A consistent copy of a database in use, at `into`.
+
+    In WAL mode SQLite copies it and keeps nobody waiting; all pages in one step, since with small ones a
+    steady writer makes it start over and over. In the others a writer waits for whoever reads: so most is
+    copied as it comes, and only what differs then is brought up to date under SQLite's lock.
+    """
     try:
-        with (
-            closing(sqlite3.connect(_uri(database, "rw"), uri=True, timeout=30)) as source,
-            closing(sqlite3.connect(into)) as target,
-        ):
-            source.backup(target, pages=-1)
+        with connected(_uri(database, "rw"), timeout=30) as source:
+            if _journal(source) == "wal" or not _copied(source, database, into):
+                with closing(sqlite3.connect(into)) as target:
+                    source.backup(target, pages=-1)
     except sqlite3.DatabaseError as error:
         into.unlink(missing_ok=True)
         raise unreadable(database, error) from error
+    except OSError as error:
+        into.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise disk_full(into.parent, str(error)) from error
+        raise
+
+
+def _copied(connection: sqlite3.Connection, database: Path, into: Path) -> bool:
+    """False if the database has come into WAL mode meanwhile: then its file alone is not all of it."""
+    with opened(database) as source, into.open("wb+") as target:
+        level(source, target.fileno())
+        connection.execute("BEGIN")
+        # It locks as it reads: nobody has half of a change in the file, and a crashed writer's is taken back.
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        try:
+            if still := _journal(connection) != "wal":
+                level(source, target.fileno())
+        finally:
+            connection.execute("ROLLBACK")
+        if not still:
+            target.truncate(0)
+    return still
+
+
+def _journal(connection: sqlite3.Connection) -> str:
+    """The journal mode, in lower case. Reads the database for it."""
+    return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
 
 
 def freeze(database: Path) -> None:
@@ -44,7 +75,7 @@ def freeze(database: Path) -> None:
     """
     database.touch()
     try:
-        with closing(sqlite3.connect(_uri(database, "rw"), uri=True, timeout=5)) as connection:
+        with connected(_uri(database, "rw"), timeout=5) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
@@ -108,7 +139,7 @@ def write_difference(path: Path, known: bytes, into: Path) -> tuple[int, str]:
     """
     whole = hashlib.sha256()
     index = differing = 0
-    with path.open("rb") as file, into.open("wb") as target:
+    with opened(path) as source, open(source, "rb", closefd=False) as file, into.open("wb") as target:
         while chunk := file.read(_READ):
             whole.update(chunk)
             for start in range(0, len(chunk), BLOCK):

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from . import database, snapshot
+from . import database, scratch, snapshot
 from . import mark as marks
 from .control import Server
 from .discovery import View
@@ -81,6 +81,8 @@ class Gate:
         server = Server(
             self._settings.control, instance.secret, self._deadlines, self._answer, instance.neighbours
         )
+        # That we have its port says that no other gate is at work in these folders.
+        scratch.clear(self._settings, instance.record)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         watching = [
             asyncio.create_task(self._keep(self._watch_servers)),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .problem import Problem
 from .record import FORMAT, Record, sync_folder
+from .scratch import Scratch
 
 NAME = "owner.json"
 LAPSED = "owner-lapsed.json"
@@ -84,8 +85,9 @@ def _unreadable(path: Path, why: str) -> Problem:
 
 def save(folder: Path, mark: Mark) -> None:
     """Replace the mark; on return it is on the disk."""
-    part = folder / f".part-{mark.uid}-{NAME}"
-    try:
+    # Requests can be waiting for it.
+    with Scratch(folder, quick=True) as scratch:
+        part = scratch / NAME
         with part.open("w") as file:
             json.dump(asdict(mark), file)
             file.flush()
@@ -93,8 +95,6 @@ def save(folder: Path, mark: Mark) -> None:
         part.rename(folder / NAME)
         (folder / LAPSED).unlink(missing_ok=True)
         sync_folder(folder)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def lapse(folder: Path) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import secrets
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Coroutine
@@ -22,6 +20,7 @@ from .instance import Instance, address, in_thread
 from .placement import Placement
 from .problem import Problem
 from .record import Record, Role, Successor
+from .scratch import Scratch, passed_on
 from .shell import ShellLock
 from .states import State
 from .wire import Fields, Refused, Reply, Request, Unreachable
@@ -52,10 +51,7 @@ class Owner:
         self._settings = instance.settings
         self._journal = instance.journal
         self._lock = ShellLock(instance.settings.state)
-        self._outgoing = instance.settings.state / "outgoing"
-        self._outgoing.mkdir(exist_ok=True)
-        for left in self._outgoing.iterdir():
-            left.unlink()
+        self._outgoing = Scratch(instance.settings.state).path
         self._tries: dict[str, int] = {}
         self._fingerprint: asyncio.Task[Fields] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,13 +70,13 @@ class Owner:
         started = time.monotonic()
 
         def work() -> tuple[Path, list[str], str]:
-            path = self._scratch()
             source = self._settings.database
-            # Without the file the application has not written yet; an empty file is the same to SQLite.
-            if source.exists():
-                database.need_space(path.parent, source.stat().st_size)
-                database.backup(source, path)
-            return path, *database.check(path)
+            with passed_on(self._outgoing) as path:
+                # Without the file the application has not written yet; an empty file is the same to SQLite.
+                if source.exists():
+                    database.need_space(path.parent, source.stat().st_size)
+                    database.backup(source, path)
+                return path, *database.check(path)
 
         path, damage, foreign_keys = await in_thread(work)
         size = path.stat().st_size
@@ -173,18 +169,18 @@ class Owner:
     async def pages(self, request: Request) -> Reply:
         """The blocks of the frozen file that the successor lacks (it sends the hashes of its own)."""
         lease = self._require_lease(request)
-        path = self._scratch()
         source = self._settings.database
-        blocks, lease.sha256 = await in_thread(database.write_difference, source, request.body, path)
-        self._require_lease(request)
+        with passed_on(self._outgoing) as path:
+            blocks, lease.sha256 = await in_thread(database.write_difference, source, request.body, path)
+            self._require_lease(request)
         return Reply({"blocks": blocks, "sha256": lease.sha256, "size": source.stat().st_size}, path)
 
     async def travel(self, request: Request) -> Reply:
         """What differs in the travelling folders; without a lease it is only most of it."""
         if not request.fields.get("early"):
             self._require_lease(request)
-        path = self._scratch()
-        await in_thread(travel.pack, self._settings.travel, json.loads(request.body), path)
+        with passed_on(self._outgoing) as path:
+            await in_thread(travel.pack, self._settings.travel, json.loads(request.body), path)
         return Reply({}, path)
 
     async def complete(self, request: Request) -> Reply:
@@ -415,11 +411,6 @@ class Owner:
             raise Problem("the lease is over", "it has just ended", "the hand-over begins again", final=False)
         self._renew(lease)
         return lease
-
-    def _scratch(self) -> Path:
-        fd, name = tempfile.mkstemp(dir=self._outgoing)
-        os.close(fd)
-        return Path(name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """What goes on beside the answers. One that fails would leave something undone for ever: then the

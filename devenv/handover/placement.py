@@ -60,7 +60,7 @@ class _Piece:
 
 class Placement:
     def __init__(self, settings: Settings) -> None:
-        self._folder = settings.state / "aside"
+        self._folder = settings.aside
         folders = [
             _Piece(settings.staged_travel / str(number), folder, self._folder / str(number))
             for number, folder in enumerate(settings.travel)

@@ -87,6 +87,8 @@ class Servers:
         self._command = command
         self._env = env
         self.sockets = sockets
+        for left in sockets.glob(f"status-{os.getpid()}-*.sock"):
+            left.unlink(missing_ok=True)  # of one before us that had our number, as in each container
         self._journal = journal
         self._count = 0
         self._children: set[subprocess.Popen[bytes]] = set()

@@ -42,6 +42,11 @@ class Settings:
         return self.state / "incoming"
 
     @property
+    def aside(self) -> Path:
+        """What was in the place of what has been put there, for as long as that may be undone."""
+        return self.state / "aside"
+
+    @property
     def staged(self) -> Path:
         return self.staging / "database.sqlite"
 

@@ -11,11 +11,9 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import socket
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +26,7 @@ from .archive import Archive, Unsound
 from .fingerprint import fingerprint
 from .problem import Problem
 from .record import FORMAT, Record, Role, sync_folder
+from .scratch import Scratch
 from .settings import Settings
 
 Description = dict[str, Any]
@@ -58,14 +57,14 @@ class Taken:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._folder = tempfile.TemporaryDirectory(dir=settings.state)
+        self._folder = Scratch(settings.state)
         self._parts: list[str] = []
 
     def __enter__(self) -> Taken:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
+        self._folder.close()
 
     def of(self, record: Record, still: bool = False) -> Description:
         """Copy the current content, which must not be moved meanwhile.
@@ -73,7 +72,7 @@ class Taken:
         `still`: nobody writes any more, so also a database that SQLite cannot open can be copied.
         """
         settings = self._settings
-        scratch = Path(self._folder.name)
+        scratch = self._folder.path
         copy = scratch / "database.sqlite"
         database.need_space(scratch, settings.database.stat().st_size)
         parts = ["snapshot.json", "database.sqlite", "travel.tar"]
@@ -114,7 +113,7 @@ class Taken:
         """Write what was copied. The content itself is not needed any more."""
         with tarfile.open(fileobj=into, mode="w|", format=tarfile.PAX_FORMAT) as tar:
             for part in self._parts:
-                tar.add(Path(self._folder.name) / part, arcname=part)
+                tar.add(self._folder.path / part, arcname=part)
 
 
 def _side_files(path: Path, into: Path) -> list[str]:
@@ -138,8 +137,8 @@ def save(settings: Settings, record: Record, still: bool = False) -> Description
             "mount a volume there, or write the snapshot to stdout: gate snapshot -o -",
         )
     # Two may be saved at once: by hand, and at the end of the instance.
-    part = folder / f".part-{record.uid}-{secrets.token_hex(4)}"
-    try:
+    with Scratch(folder) as scratch:
+        part = scratch / "snapshot.tar"
         with part.open("xb") as file:
             description = write(settings, record, file, still)
             file.flush()
@@ -148,8 +147,6 @@ def save(settings: Settings, record: Record, still: bool = False) -> Description
         path = folder / f"{stamp}-{record.epoch:04d}-{settings.release}.tar"
         part.rename(path)
         sync_folder(folder)
-    finally:
-        part.unlink(missing_ok=True)
     named = _named(folder)
     for old in sorted(folder.glob("*.tar"))[:-KEPT]:
         if old != path and old.name != named:  # a clock may have gone back

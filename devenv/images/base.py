@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,7 +15,7 @@ from devenv.images import pull
 from devenv.model.events import BuildStage, Emit
 from devenv.model.plan import on
 from devenv.model.platform import architecture, local
-from devenv.tools import docker, process
+from devenv.tools import docker, process, scratch
 
 DEFAULT = "debian:bookworm-slim"
 _MAKE = 600.0
@@ -49,8 +48,8 @@ async def given(image: str, builder: str, starting: asyncio.Lock) -> AsyncIterat
         return
     async with starting:
         await _start(builder)
-    with tempfile.TemporaryDirectory(prefix="devenv-base-") as folder:
-        digest = await _save(image, Path(folder), builder)
+    with scratch.in_tmpdir() as folder:
+        digest = await _save(image, folder, builder)
         # buildx 0.33 takes no digest without a tag (docker/buildx#3793).
         yield ("--build-context", f"{image}=oci-layout://{folder}:base@{digest}")
 

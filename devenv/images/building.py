@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devenv.errors import CommandFailed, ConfigError, DevenvError, NotFit
-from devenv.images import base, inputs, node
+from devenv.images import base, earlier, inputs, node
 from devenv.images.progress import Progress
 from devenv.images.push import find, push
 from devenv.model import platform as platforms
@@ -65,17 +65,26 @@ class BuiltImages:
         known, revision, builder = await asyncio.gather(
             docker.inspect_images([wanted.base]), self._revision(), docker.builder()
         )
-        labels = {inputs.LABEL: self._inputs(wanted, known)} | _provenance(wanted, known, revision)
+        own = {inputs.LABEL: self._inputs(wanted, known), earlier.LABEL: wanted.name}
+        labels = own | _provenance(wanted, known, revision)
         progress = Progress(wanted.repository, release)
-        self._logs.mkdir(parents=True, exist_ok=True)
-        path = self._logs / f"{wanted.repository}-{release}.log"
+        path = self._log(f"{wanted.repository}-{release}.log")
         async with base.given(wanted.base, builder, self._starting) as given:
             argv = self._argv(wanted, labels, given)
             try:
                 await self._follow(argv, builder, progress, path, emit)
             except CommandFailed as error:
                 raise self._failure(wanted, progress, path, error) from error
+        await earlier.remove(wanted.name)
         return True
+
+    def _log(self, name: str) -> Path:
+        """Where a build's log goes; the oldest of others make room."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        others = [path for path in self._logs.glob("*.log") if path.name != name]
+        for old in sorted(others, key=_written)[: -_KEPT_LOGS + 1]:
+            old.unlink(missing_ok=True)
+        return self._logs / name
 
     async def _follow(
         self, argv: Sequence[str], builder: str, progress: Progress, path: Path, emit: Emit
@@ -181,7 +190,15 @@ class BuiltImages:
         )
 
 
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0  # another build has just removed it
+
+
 _GIT = 5.0
+_KEPT_LOGS = 50
 _FORMAT = re.compile(r"exec format error", re.IGNORECASE)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 import time
 from contextlib import aclosing
 from pathlib import Path
@@ -15,6 +14,7 @@ from devenv.model.events import BuildStage, BuildState, Emit, Notice
 from devenv.model.stack import ImagesSection
 from devenv.tools import docker, process, programs
 from devenv.tools.programs import GO, KIND, KUBECTL, Program
+from devenv.tools.scratch import Scratch
 
 DEFAULT = ImagesSection().node
 """What docker/node makes."""
@@ -67,10 +67,8 @@ async def _compile(context: Path, emit: Emit) -> Path:
         script = context / "docker" / "node" / "programs" / "build.sh"
         emit(Notice("Kubernetes is compiled, once: that takes 6 to 7 minutes on 2 cores"))
         # Whole at once under its name: what is cut short is never taken for it.
-        with tempfile.TemporaryDirectory(
-            prefix="part-", dir=folder.parent, ignore_cleanup_errors=True
-        ) as part:
-            made = Path(part) / "programs"
+        with Scratch(folder.parent) as part:
+            made = part / "programs"
             await _follow(["sh", str(script), str(made)], {"GO": await programs.path(GO)}, emit)
             _into_place(made, folder)
     for one in _OWN:
@@ -89,11 +87,10 @@ def _into_place(made: Path, folder: Path) -> None:
 
 def _link(link: Path, target: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
-    fresh = link.with_name(f"{link.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    # Relative, so that the cache can be carried to another machine.
-    fresh.symlink_to(os.path.relpath(target, link.parent))
-    fresh.replace(link)
+    with Scratch(link.parent) as part:
+        # Relative, so that the cache can be carried to another machine.
+        (part / link.name).symlink_to(os.path.relpath(target, link.parent))
+        (part / link.name).replace(link)
 
 
 def _folder(context: Path) -> Path:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from devenv.errors import CommandFailed
-from devenv.tools import docker, process, programs
+from devenv.tools import docker, process, programs, scratch
 from devenv.tools.programs import KIND
 
 _QUICK = 60.0
@@ -49,10 +48,10 @@ async def create(name: str, config: Path, image: str, kubeconfig: Path, wait: fl
     """
     kubeconfig.parent.mkdir(parents=True, exist_ok=True)
     text = fitting(config.read_text(encoding="utf-8"), lacks_sys_resource())
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        options = ["--config", file.name, "--image", image, "--wait", f"{wait:.0f}s"]
+    with scratch.in_tmpdir() as folder:
+        fitted = folder / "kind.yaml"
+        fitted.write_text(text, encoding="utf-8")
+        options = ["--config", str(fitted), "--image", image, "--wait", f"{wait:.0f}s"]
         try:
             await _call("create", "cluster", "--name", name, *options,
                         kubeconfig=kubeconfig, timeout=wait + _CREATE)  # fmt: skip
@@ -84,8 +83,8 @@ async def load(name: str, images: Sequence[str]) -> list[str]:
 @asynccontextmanager
 async def archive(images: Sequence[str]) -> AsyncGenerator[Path, None]:
     """Within, a file with these images of the engine."""
-    with tempfile.TemporaryDirectory(prefix="devenv-load-") as folder:
-        file = Path(folder) / "images.tar"
+    with scratch.in_tmpdir() as folder:
+        file = folder / "images.tar"
         # Of one platform: of an image for many, the engine has only this one's layers.
         await docker.call("image", "save", *await _platform(), "--output", str(file), *images, timeout=_LOAD)
         yield file

@@ -193,6 +193,27 @@ async def test_a_stopped_instance_is_what_its_record_says(copied: list[bytes]) -
     assert gate == Gate("a", "v1", "moved", 2, None, "stopped", ready=False)
 
 
+async def test_the_journal_of_a_stopped_instance_is_read_from_its_earlier_file_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = {"events.jsonl": ["moved", "ending"], "events.jsonl.1": ["closed"]}
+
+    async def read_file(container: str, path: str) -> bytes | None:
+        if (phases := files.get(Path(path).name)) is None:
+            return None
+        torn = b'{"uid": "a", "pha\n\0\0\0\n'
+        return tar_of(torn + b"".join(json.dumps(event(phase)).encode() + b"\n" for phase in phases))
+
+    monkeypatch.setattr(docker, "read_file", read_file)
+
+    async def phases() -> list[str]:
+        return [one["phase"] async for one in compose().gate_events(instance("exited"), follow=False)]
+
+    assert await phases() == ["closed", "moved", "ending"]
+    del files["events.jsonl.1"]
+    assert await phases() == ["moved", "ending"]
+
+
 @pytest.mark.parametrize("answer", ["{", "[{}]", "[7]", '[{"Config": null}]'])
 async def test_an_engine_that_answers_otherwise_is_an_error_and_no_crash(
     said: list[str], answer: str

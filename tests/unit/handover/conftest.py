@@ -58,9 +58,12 @@ def _closed_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for kind in (Journal, ShellLock):
 
         def remember(
-            self: Journal | ShellLock, *arguments: object, true: Callable[..., None] = kind.__init__
+            self: Journal | ShellLock,
+            *arguments: object,
+            true: Callable[..., None] = kind.__init__,
+            **options: object,
         ) -> None:
-            true(self, *arguments)
+            true(self, *arguments, **options)
             made.append(self)
 
         monkeypatch.setattr(kind, "__init__", remember)

@@ -63,6 +63,26 @@ async def test_a_copy_is_whole_and_says_whose_it_is(owner: Owner, sql: Sql) -> N
     assert reply.fields["size"] == reply.body.stat().st_size
 
 
+def given_away(instance: FakeInstance) -> list[str]:
+    """Files for successors that are still there."""
+    return [path.name for path in instance.settings.state.glob(".devenv-scratch-*/*") if path.name != "lock"]
+
+
+async def test_what_could_not_be_made_for_a_successor_takes_no_room(
+    owner: Owner, instance: FakeInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    await owner.claim(claim())
+    for place, name in ((database, "check"), (database, "write_difference"), (travel, "pack")):
+        monkeypatch.setattr(place, name, full)
+    for verb in (owner.copy, owner.pages, owner.travel):
+        with pytest.raises(OSError):
+            await verb(ask("…", b"{}"))
+    assert given_away(instance) == []
+
+
 async def test_a_copy_of_what_was_never_written_is_empty(owner: Owner, instance: FakeInstance) -> None:
     instance.settings.database.unlink()
     reply = await owner.copy(ask("copy"))
@@ -273,6 +293,7 @@ async def test_a_lease_that_ends_while_its_pages_are_read_is_not_completed(
     with pytest.raises(Problem, match="the lease is over"):
         await owner.pages(ask("pages"))
     assert instance.state is State.OPEN
+    assert given_away(instance) == []
 
 
 async def test_a_released_lease_opens_at_once_and_only_for_its_holder(
