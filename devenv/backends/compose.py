@@ -8,13 +8,13 @@ import json
 import tarfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing
+from contextlib import AbstractContextManager, aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from devenv.backends import gates, settings
-from devenv.backends.protocol import PHP_FPM, SERVICES, By
+from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, By
 from devenv.errors import CommandFailed, DevenvError, NotFit
 from devenv.logs import sources
 from devenv.logs.containers import Containers
@@ -256,7 +256,20 @@ class Compose:
 
     async def stop(self) -> None:
         # No --timeout: the compose file's grace period holds, and its end would be a SIGKILL.
+        async with asyncio.TaskGroup() as group:
+            owners = group.create_task(self._owners())
+            group.create_task(self._compose("stop", HTTPD, timeout=GRACE + 30))
+        # As late as can be: who is interrupted before it leaves an owner that waits for a successor.
+        for owner in owners.result():
+            with suppress(DevenvError):
+                await self.retire(owner)
         await self._compose("stop", timeout=GRACE + 30)
+
+    async def _owners(self) -> list[Instance]:
+        """Those that run. One that cannot be asked is none: at its end it only waits a little longer."""
+        with suppress(DevenvError):
+            return [one for one in await self.instances() if one.owner and one.running]
+        return []
 
     async def last_snapshot(self, instance: Instance, into: Path) -> bool:
         saved = _saved_at_the_end(await self._journal(instance), await docker.started(instance.id))

@@ -66,7 +66,9 @@ class FakeBackend:
         self.fail: dict[str, DevenvError] = {}
         """The error that a call ends with, by its name."""
         self.pause: dict[str, asyncio.Event] = {}
-        """`start_beside` waits at a named phase until its event is set: `leased`, `completed`."""
+        """A call waits at a named phase until its event is set: `start_beside` at `leased` and `completed`,
+        `stop` at `httpd` and `retired`, `check` and `instances` at their own names.
+        """
         self.lines: asyncio.Queue[list[LogLine]] = asyncio.Queue()
         """What followers of the logs read."""
         self.reached = asyncio.Event()
@@ -109,6 +111,7 @@ class FakeBackend:
 
     async def check(self) -> None:
         self._called("check")
+        await self._reach("check")
 
     async def provide(self) -> bool:
         self._called("provide")
@@ -123,6 +126,7 @@ class FakeBackend:
 
     async def instances(self, *, ask_gates: bool = True) -> list[Instance]:
         self._called("instances")
+        await self._reach("instances")
         found = [self._instance(one) for one in self.containers]
         return found if ask_gates else [replace(one, gate=None) for one in found]
 
@@ -301,6 +305,13 @@ class FakeBackend:
 
     async def stop(self) -> None:
         self._called("stop")
+        for one in self.containers:
+            if one.service == "httpd":
+                self._stop(one)
+        await self._reach("httpd")
+        for one in self.containers:
+            one.retired = one.role == "owner" and one.state == "running"
+        await self._reach("retired")
         for one in self.containers:
             self._stop(one)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import tarfile
@@ -156,6 +157,76 @@ async def test_an_engine_that_answers_otherwise_is_an_error_and_no_crash(
     said.extend(["id1", answer])
     with pytest.raises(DevenvError, match="cannot be read"):
         await compose().instances()
+
+
+class Engine:
+    """One httpd and one owner that run. It remembers what it was told; a command can be stuck, or refused."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.stuck = ""
+        self.reached = asyncio.Event()
+        self.refuses = ""
+
+    async def run(self, argv: list[str], **_: Any) -> process.Completed:
+        words = " ".join(argv)
+        said = ""
+        if argv[1] == "compose":
+            said, words = "", "compose " + " ".join(argv[4:])
+        if words.startswith("docker ps"):
+            said = "one two"
+        elif words.startswith("docker container inspect"):
+            said = json.dumps([self._inspected("one", "httpd"), self._inspected("two", "php-fpm")])
+        elif words.endswith("gate status"):
+            said = json.dumps(GATE)
+        else:
+            self.told.append(words)
+        if self.refuses and self.refuses in words:
+            raise process.failure(argv, 1, ["no"])
+        if self.stuck and self.stuck in words:
+            self.reached.set()
+            await asyncio.Event().wait()
+        return process.Completed(tuple(argv), 0, said, "", 0.0)
+
+    def _inspected(self, name: str, service: str) -> dict[str, Any]:
+        return {
+            "Id": name, "Name": f"/{name}", "Image": "sha256:1", "Created": "2026-01-01T00:00:00Z",
+            "State": {"Status": "running"}, "HostConfig": {},
+            "Config": {"Image": f"{service}:v1", "Labels": {docker.SERVICE_LABEL: service}},
+        }  # fmt: skip
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    one = Engine()
+    monkeypatch.setattr(process, "run", one.run)
+    return one
+
+
+async def test_a_stop_tells_the_owner_last_that_no_successor_comes(engine: Engine) -> None:
+    await compose().stop()
+    assert engine.told == ["compose stop httpd", "docker exec two gate retire", "compose stop"]
+
+
+@pytest.mark.parametrize("stuck", ["compose stop httpd", "gate status"])
+async def test_a_stop_that_is_interrupted_early_leaves_an_owner_that_waits_for_a_successor(
+    engine: Engine, stuck: str
+) -> None:
+    engine.stuck = stuck
+    stopping = asyncio.create_task(compose().stop())
+    async with asyncio.timeout(5):
+        await engine.reached.wait()
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    assert not [words for words in engine.told if "retire" in words]
+
+
+@pytest.mark.parametrize("refused", ["gate status", "gate retire"])
+async def test_an_owner_that_cannot_be_told_is_stopped_all_the_same(engine: Engine, refused: str) -> None:
+    engine.refuses = refused
+    await compose().stop()
+    assert engine.told[-1] == "compose stop"
 
 
 def test_an_event_is_whole_or_none() -> None:
