@@ -137,6 +137,7 @@ class Compose:
             record = json.loads(raw)
             kept = {name: record[name] for name in ("uid", "role", "epoch")}
             now = {"release": instance.tag, "lineage": record["lineage"] or None}
+            now |= {name: record[name] for name in ("served", "staged", "successor") if name in record}
             return Gate.from_json({**kept, **now, "state": "stopped", "ready": False})
 
     def releases(self) -> dict[str, str]:
@@ -251,8 +252,8 @@ class Compose:
     async def retire(self, instance: Instance) -> None:
         await self._ask(instance, "retire", timeout=30)
 
-    async def recover(self, instance: Instance) -> Mapping[str, Any]:
-        return await self._ask(instance, "recover", timeout=120)
+    async def recover(self, instance: Instance, *, force: bool = False) -> Mapping[str, Any]:
+        return await gates.recover(lambda *words: self._ask(instance, *words, timeout=120), force=force)
 
     async def stop(self) -> None:
         # No --timeout: the compose file's grace period holds, and its end would be a SIGKILL.
@@ -354,9 +355,9 @@ class Compose:
             exit_code=NotFit.default_exit_code,
         )
 
-    async def _ask(self, instance: Instance, verb: str, *, timeout: float) -> Mapping[str, Any]:
+    async def _ask(self, instance: Instance, *words: str, timeout: float) -> Mapping[str, Any]:
         with docker.engine_errors():
-            asked = process.run(["docker", "exec", instance.id, "gate", verb], timeout=timeout)
+            asked = process.run(["docker", "exec", instance.id, "gate", *words], timeout=timeout)
             answer = await self._gate_errors(asked, instance)
         with _readable(instance):
             return dict(json.loads(answer.stdout)) if answer.stdout.strip() else {}

@@ -41,6 +41,20 @@ def failure(name: str, error: CommandFailed) -> DevenvError:
     return error
 
 
+async def recover(
+    ask: Callable[..., Coroutine[Any, Any, Mapping[str, Any]]], *, force: bool
+) -> Mapping[str, Any]:
+    """`ask` runs `gate` with the words that it is given, in the instance."""
+    if force:
+        try:
+            return await ask("recover", "--force")
+        except CommandFailed as error:
+            # A gate that does not know the option looks at nobody before it does it.
+            if "unrecognized arguments: --force" not in error.log_tail:
+                raise
+    return await ask("recover")
+
+
 def event(text: str) -> Mapping[str, Any] | None:
     """One line of a journal; None for what a crash cut off, or another release writes otherwise."""
     try:

@@ -91,8 +91,11 @@ class Backend(Protocol):
     async def retire(self, instance: Instance) -> None:
         """Tell an owner that no successor comes: an end within 60 s saves its content without waiting."""
 
-    async def recover(self, instance: Instance) -> Mapping[str, Any]:
-        """Make a moved instance an owner again, whose successor is gone for good."""
+    async def recover(self, instance: Instance, *, force: bool = False) -> Mapping[str, Any]:
+        """Make an instance an owner of what it has, since whoever had the content after it is gone for good.
+
+        Its gate refuses where another one owns the content, unless it is forced to.
+        """
 
     async def stop(self) -> None:
         """Stop all containers, orderly, and keep them: first what lets requests in.

@@ -80,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     restore = add("restore", _restore, "replace the content by that of a snapshot")
     restore.add_argument("file", metavar="FILE", help="a snapshot; '-' is stdin")
     add("retire", _retire, "no successor comes: end without waiting for one")
-    add("recover", _recover, "the successor is gone for good: own the content of the hand-over again")
+    recover = add("recover", _recover, "the owner is gone for good: own the content that is here")
+    recover.add_argument("--force", action="store_true", help="also where another instance owns the content")
     return parser
 
 
@@ -232,7 +233,7 @@ def _retire(arguments: argparse.Namespace, settings: Settings) -> Fields:
 
 
 def _recover(arguments: argparse.Namespace, settings: Settings) -> Fields:
-    return _ask(settings, "recover")
+    return _ask(settings, "recover", {"force": arguments.force})
 
 
 def _ask(settings: Settings, verb: str, fields: Fields | None = None) -> Fields:

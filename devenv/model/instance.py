@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import NoneType
@@ -21,6 +22,10 @@ class Gate:
     lineage: str | None
     state: str
     ready: bool
+    served: bool | None = None
+    """Owner: somebody may have read from it or written to it. Older releases do not say."""
+    staged: bool = False
+    """Incoming: it has all of the content, and waits for the word of the one that gave it."""
     terminating: bool = False
     held: int = 0
     relayed: int = 0
@@ -38,7 +43,7 @@ class Gate:
         if missing := _ALWAYS - known.keys():
             raise ValueError(f"{sorted(missing)[0]} is missing")
         for name, value in known.items():
-            if not isinstance(value, _KINDS[name]):
+            if not isinstance(value, _KINDS[name]) or (_KINDS[name] in _NUMBERS and not _counts(value)):
                 raise ValueError(f"{name} is {value!r}")
         if known.get("failed") is not None and not known["failed"].keys() >= _PROBLEM:
             raise ValueError(f"failed is {known['failed']!r}")
@@ -47,6 +52,8 @@ class Gate:
 
 _ALWAYS = {"uid", "release", "role", "epoch", "lineage", "state", "ready"}
 _PROBLEM = {"error", "why", "next"}
+_MOMENT = (int, float, NoneType)
+_NUMBERS: tuple[object, ...] = (int, _MOMENT)
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "uid": str,
     "release": str,
@@ -55,14 +62,21 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "lineage": (str, NoneType),
     "state": str,
     "ready": bool,
+    "served": (bool, NoneType),
+    "staged": bool,
     "terminating": bool,
     "held": int,
     "relayed": int,
-    "since": (int, float, NoneType),
+    "since": _MOMENT,
     "restored": (Mapping, NoneType),
     "successor": (Mapping, NoneType),
     "failed": (Mapping, NoneType),
 }
+
+
+def _counts(value: Any) -> bool:
+    """JSON as Python reads it knows NaN and infinity too, and to Python a truth is a number."""
+    return value is None or (not isinstance(value, bool) and 0 <= value < math.inf)
 
 
 @dataclass(frozen=True, slots=True)

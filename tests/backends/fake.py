@@ -48,6 +48,9 @@ class Container:
     journal: list[dict[str, Any]] = field(default_factory=list)
     created: float = field(default_factory=time.time)
     retired: bool = False
+    staged: bool = False
+    successor: str = ""
+    """The id of the one that it handed its content to."""
 
     def say(self, side: str, phase: str, **details: Any) -> None:
         event = {"time": time.time(), "uid": self.id, "release": self.release, "side": side, "phase": phase}
@@ -140,10 +143,13 @@ class FakeBackend:
     def _gate(self, one: Container) -> Gate:
         states = {"owner": "open", "moved": "relaying", "incoming": "incoming", "fresh": "starting"}
         state = states[one.role] if one.state == "running" else "stopped"
-        ready = one.role in ("owner", "moved") and one.state == "running"
+        if one.role == "owner" and one.failed:
+            state = "starting"  # another one has gone on: it serves nobody
+        ready = one.role in ("owner", "moved") and one.state == "running" and state != "starting"
+        successor = {"uid": one.successor, "address": "10.0.0.2:9000"} if one.successor else None
         return Gate(
             one.id, one.release, one.role, one.epoch, one.lineage, state, ready,
-            restored=one.restored, failed=one.failed,
+            restored=one.restored, failed=one.failed, staged=one.staged, successor=successor,
         )  # fmt: skip
 
     async def gate(self, instance: Instance) -> Gate | None:
@@ -232,7 +238,7 @@ class FakeBackend:
         made.content = {table: list(rows) for table, rows in old.content.items()}
         if self.corrupt:
             made.content["post"] = made.content["post"][:-1]
-        old.role, made.role = "moved", "owner"
+        old.role, made.role, old.successor, made.successor = "moved", "owner", made.id, ""
         made.epoch, made.lineage = old.epoch + 1, old.lineage
         made.say("successor", "verified")
         old.say("owner", "moved")
@@ -296,11 +302,13 @@ class FakeBackend:
         self._called("retire")
         self.of(instance).retired = True
 
-    async def recover(self, instance: Instance) -> Mapping[str, Any]:
+    async def recover(self, instance: Instance, *, force: bool = False) -> Mapping[str, Any]:
+        self._called("recover --force" if force else "recover")
         one = self.of(instance)
         if one.starting:
             raise DevenvError(f"{one.name}: the gate does not answer", "refused", "see its log")
-        one.role, one.epoch = "owner", one.epoch + 1
+        one.role, one.epoch, one.staged, one.failed = "owner", one.epoch + 1, False, None
+        one.say("owner", "recovered", epoch=one.epoch)
         return {"uid": one.id, "role": one.role}
 
     async def stop(self) -> None:

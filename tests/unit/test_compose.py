@@ -61,7 +61,10 @@ GATE = {
 UNREADABLE = [
     "", "{", "[]", "null", "7", "[" * 100_000, json.dumps({"uid": "a"}), json.dumps({**GATE, "epoch": "1"}),
     json.dumps({**GATE, "role": None}), json.dumps({**GATE, "successor": "b"}),
-    json.dumps({**GATE, "failed": {"why": "?"}}),
+    json.dumps({**GATE, "failed": {"why": "?"}}), json.dumps({**GATE, "epoch": True}),
+    json.dumps({**GATE, "epoch": -1}), json.dumps({**GATE, "since": float("nan")}),
+    json.dumps({**GATE, "since": False}), json.dumps({**GATE, "staged": 1}),
+    json.dumps({**GATE, "served": "no"}),
 ]  # fmt: skip
 
 
@@ -139,6 +142,23 @@ async def test_a_record_is_missing_only_where_the_engine_says_so(
     else:
         with pytest.raises(DevenvError, match="input/output error"):
             await compose().gate(instance("exited"))
+
+
+async def test_the_record_of_a_stopped_instance_tells_whether_it_has_all_of_the_content(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    successor = {"uid": "b", "address": "10.0.0.2:9000", "control": "10.0.0.2:9010", "token": "t"}
+    record = {"uid": "a", "role": "incoming", "epoch": 2, "lineage": "x", "served": False, "staged": True}
+
+    async def read_file(container: str, path: str) -> bytes:
+        return tar_of(json.dumps({**record, "successor": successor}).encode())
+
+    monkeypatch.setattr(docker, "read_file", read_file)
+    gate = await compose().gate(instance("exited"))
+    assert gate is not None
+    assert gate.staged
+    assert gate.served is False
+    assert gate.successor == successor
 
 
 async def test_a_stopped_instance_is_what_its_record_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,6 +240,40 @@ async def test_a_stop_that_is_interrupted_early_leaves_an_owner_that_waits_for_a
     with pytest.raises(asyncio.CancelledError):
         await stopping
     assert not [words for words in engine.told if "retire" in words]
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_gate_is_asked_to_recover_in_its_own_words(
+    monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    """One of an older release does not know the option: it does without a look what it is told."""
+    asked: list[str] = []
+    old = False
+
+    async def run(argv: list[str], **_: Any) -> process.Completed:
+        asked.append(" ".join(argv[3:]))
+        if old and "--force" in argv:
+            raise process.failure(
+                argv, 2, ["usage: gate [-h]", "gate: error: unrecognized arguments: --force"]
+            )
+        return process.Completed(tuple(argv), 0, json.dumps(GATE), "", 0.0)
+
+    monkeypatch.setattr(process, "run", run)
+    for knows in (True, False):
+        old = not knows
+        assert (await compose().recover(instance(), force=force))["role"] == "owner"
+    assert asked == (["gate recover --force"] * 2 if force else ["gate recover"]) + ["gate recover"]
+
+
+async def test_what_a_gate_refuses_is_not_asked_again_without_the_force(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run(argv: list[str], **_: Any) -> process.Completed:
+        raise process.failure(argv, 1, [json.dumps({"error": "no", "why": "nothing here", "next": "look"})])
+
+    monkeypatch.setattr(process, "run", run)
+    with pytest.raises(DevenvError, match="nothing here"):
+        await compose().recover(instance(), force=True)
 
 
 @pytest.mark.parametrize("refused", ["gate status", "gate retire"])

@@ -218,19 +218,6 @@ async def test_a_restored_snapshot_replaces_the_content_and_saves_it_first(
     assert [saved.reason for saved in ctx.store.snapshots()] == ["saved", "before-restore"]
 
 
-async def test_recover_waits_until_the_instance_that_it_starts_answers(
-    ctx: Context, backend: FakeBackend
-) -> None:
-    await up(ctx)
-    await backend.start_beside("v2", lambda instance: None)
-    old = next(one for one in backend.containers if one.role == "moved")
-    backend.containers.remove(backend.owner)
-    old.state = "exited"
-    backend.looks_until_a_gate_answers = 2
-    await content.recover(ctx, old.name)
-    assert backend.owner is old
-
-
 def test_only_automatic_snapshots_are_pruned(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.new_snapshot("saved", "v1").touch()
