@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from devenv.engine.context import Context
+from devenv.engine.finish import readable
 from devenv.engine.freshness import compare
 from devenv.engine.probing import WRITERS, Probing
 from devenv.engine.settle import forget, look, owner_of
@@ -51,13 +52,15 @@ def _unfinished(instances: list[Instance], tidy: bool) -> str:
 async def verify(ctx: Context) -> None:
     """The content as it is now, against the last receipt: same database, no table gone, the right owner."""
     owner = await owner_of(ctx)
-    now = await ctx.backend.fingerprint(owner)
+    now = readable(owner, await ctx.backend.fingerprint(owner))
     kept = ctx.store.receipts()
     path, last = kept[-1] if kept else (None, None)
     against = ""
     then: Mapping[str, int | None] = {}
     gate = owner.gate
-    if last is not None and gate is not None and last.lineage == gate.lineage:
+    if broken := ctx.store.unreadable_receipt():
+        against = f"the last receipt cannot be read, and nothing is compared with it: {broken}"
+    elif last is not None and gate is not None and last.lineage == gate.lineage:
         then = {table.name: table.after for table in last.tables}
         gone = [name for name, rows in then.items() if rows is not None and name not in now["tables"]]
         if not last.verified:

@@ -111,6 +111,12 @@ class Store:
                 continue
         return found
 
+    def unreadable_receipt(self) -> Path | None:
+        """The newest receipt, where it is none that can be read."""
+        newest = max(self._receipts.glob("*.json"), default=None)
+        read = self.receipts()
+        return newest if newest and (not read or read[-1][0] < newest) else None
+
     def previous_release(self, current: str) -> str | None:
         """The release that ran before the current one."""
         for _, receipt in reversed(self.receipts()):
