@@ -107,7 +107,7 @@ class Store:
         for path in sorted(self._receipts.glob("*.json")):
             try:
                 found.append((path, receipts.from_json(json.loads(path.read_text()))))
-            except (ValueError, KeyError, TypeError, OSError):
+            except (ValueError, TypeError, RecursionError, OSError):
                 continue
         return found
 

@@ -150,8 +150,9 @@ async def test_content_is_not_verified_against_an_older_receipt_where_the_last_c
 ) -> None:
     await content.verify(ctx)
     [(path, _)] = ctx.store.receipts()
-    path.with_name(f"9{path.name}").write_text("{")
-    with pytest.raises(NotVerified, match="the last receipt cannot be read"):
-        await content.verify(ctx)
+    for broken in ("{", "[" * 100_000, json.dumps({**raw, "verified": 1})):
+        path.with_name(f"9{path.name}").write_text(broken)
+        with pytest.raises(NotVerified, match="the last receipt cannot be read"):
+            await content.verify(ctx)
     answers = [one for one in told.of(Answer) if isinstance(one, Answer) and one.about == "verify"]
-    assert [one.data["verified"] for one in answers] == [True, False]
+    assert [one.data["verified"] for one in answers] == [True, False, False, False]
