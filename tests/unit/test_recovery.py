@@ -32,7 +32,6 @@ def site() -> Iterator[LocalSite]:
 def ctx(ctx: Context, site: LocalSite, monkeypatch: pytest.MonkeyPatch) -> Context:
     """Of a stack whose site answers."""
     monkeypatch.setattr(recovery, "_ANSWERS", 0.2)
-    monkeypatch.setattr(recovery, "_SERVES", 0.4)
     monkeypatch.setattr(recovery, "_AGAIN", 0.01)
     return replace(ctx, stack=Stack(stack=StackSection(port=site.port)))
 
@@ -111,8 +110,9 @@ async def test_one_that_is_just_taking_the_content_over_is_left_to_it(
 
 
 async def test_with_force_it_is_done_all_the_same_and_told_that_both_serve(
-    ctx: Context, backend: FakeBackend, both: Both, told: Told
+    ctx: Context, backend: FakeBackend, both: Both, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recovery, "_SERVES", 0.2)
     old, new = both
     with pytest.raises(DevenvError, match="serve both") as after:
         await recover(ctx, old.name, force=True)
@@ -214,8 +214,14 @@ async def test_an_owner_that_keeps_out_of_the_way_is_in_nobodys_way(
 
 
 async def test_a_site_that_does_not_answer_afterwards_is_told_of(
-    ctx: Context, backend: FakeBackend, both: Both, told: Told, site: LocalSite
+    ctx: Context,
+    backend: FakeBackend,
+    both: Both,
+    told: Told,
+    site: LocalSite,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(recovery, "_SERVES", 1.0)
     old, new = both
     backend.containers.remove(new)
     site.broken = lambda method, path, number: b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
