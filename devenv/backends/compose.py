@@ -7,13 +7,13 @@ import json
 import tarfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing
+from contextlib import AbstractContextManager, aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from devenv.backends import gates, settings, snapshots
-from devenv.backends.protocol import PHP_FPM, SERVICES, By
+from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, By
 from devenv.errors import CommandFailed, DevenvError, NotFit
 from devenv.logs import sources
 from devenv.logs.containers import Containers
@@ -137,6 +137,7 @@ class Compose:
             record = json.loads(raw)
             kept = {name: record[name] for name in ("uid", "role", "epoch")}
             now = {"release": instance.tag, "lineage": record["lineage"] or None}
+            now |= {name: record[name] for name in ("served", "staged", "successor") if name in record}
             return Gate.from_json({**kept, **now, "state": "stopped", "ready": False})
 
     def releases(self) -> dict[str, str]:
@@ -252,12 +253,25 @@ class Compose:
     async def retire(self, instance: Instance) -> None:
         await self._ask(instance, "retire", timeout=30)
 
-    async def recover(self, instance: Instance) -> Mapping[str, Any]:
-        return await self._ask(instance, "recover", timeout=120)
+    async def recover(self, instance: Instance, *, force: bool = False) -> Mapping[str, Any]:
+        return await gates.recover(lambda *words: self._ask(instance, *words, timeout=120), force=force)
 
     async def stop(self) -> None:
         # No --timeout: the compose file's grace period holds, and its end would be a SIGKILL.
+        async with asyncio.TaskGroup() as group:
+            owners = group.create_task(self._owners())
+            group.create_task(self._compose("stop", HTTPD, timeout=GRACE + 30))
+        # As late as can be: who is interrupted before it leaves an owner that waits for a successor.
+        for owner in owners.result():
+            with suppress(DevenvError):
+                await self.retire(owner)
         await self._compose("stop", timeout=GRACE + 30)
+
+    async def _owners(self) -> list[Instance]:
+        """Those that run. One that cannot be asked is none: at its end it only waits a little longer."""
+        with suppress(DevenvError):
+            return [one for one in await self.instances() if one.owner and one.running]
+        return []
 
     async def last_snapshot(self, instance: Instance, into: Path) -> bool:
         saved = gates.saved_at_the_end(await self._journal(instance), await docker.started(instance.id))
@@ -342,9 +356,9 @@ class Compose:
             exit_code=NotFit.default_exit_code,
         )
 
-    async def _ask(self, instance: Instance, verb: str, *, timeout: float) -> Mapping[str, Any]:
+    async def _ask(self, instance: Instance, *words: str, timeout: float) -> Mapping[str, Any]:
         with docker.engine_errors():
-            asked = process.run(["docker", "exec", instance.id, "gate", verb], timeout=timeout)
+            asked = process.run(["docker", "exec", instance.id, "gate", *words], timeout=timeout)
             answer = await self._gate_errors(asked, instance)
         with _readable(instance):
             return dict(json.loads(answer.stdout)) if answer.stdout.strip() else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -64,6 +64,20 @@ def failure(name: str, error: CommandFailed) -> DevenvError:
 def told(name: str, failed: Mapping[str, str], tail: str = "") -> DevenvError:
     """What an instance says has failed. Its advice is not ours: the application can have it say anything."""
     return DevenvError(f"{name}: {failed['error']}", failed["why"], f"{failed['next']} (says {name})", tail)
+
+
+async def recover(
+    ask: Callable[..., Coroutine[Any, Any, Mapping[str, Any]]], *, force: bool
+) -> Mapping[str, Any]:
+    """`ask` runs `gate` with the words that it is given, in the instance."""
+    if force:
+        try:
+            return await ask("recover", "--force")
+        except CommandFailed as error:
+            # A gate that does not know the option looks at nobody before it does it.
+            if "unrecognized arguments: --force" not in error.log_tail:
+                raise
+    return await ask("recover")
 
 
 def event(text: str) -> Mapping[str, Any] | None:

@@ -536,8 +536,8 @@ class Kubernetes:
     async def retire(self, instance: Instance) -> None:
         await self._ask(instance, "retire", timeout=30)
 
-    async def recover(self, instance: Instance) -> Mapping[str, Any]:
-        return await self._ask(instance, "recover", timeout=120)
+    async def recover(self, instance: Instance, *, force: bool = False) -> Mapping[str, Any]:
+        return await gates.recover(lambda *words: self._ask(instance, *words, timeout=120), force=force)
 
     def _exec_argv(self, instance: Instance, *command: str, stdin: bool = False) -> list[str]:
         options = ["--stdin"] if stdin else []
@@ -548,8 +548,8 @@ class Kubernetes:
     ) -> process.Completed:
         return await process.run(self._exec_argv(instance, *command), timeout=timeout, check=check)
 
-    async def _ask(self, instance: Instance, verb: str, *, timeout: float) -> Mapping[str, Any]:
-        answer = await self._gate_errors(self._exec(instance, "gate", verb, timeout=timeout), instance)
+    async def _ask(self, instance: Instance, *words: str, timeout: float) -> Mapping[str, Any]:
+        answer = await self._gate_errors(self._exec(instance, "gate", *words, timeout=timeout), instance)
         return gates.answer(instance.name, self.by_hand("log", instance), answer.stdout)
 
     async def _gate_errors(self, asked: Any, instance: Instance) -> process.Completed:

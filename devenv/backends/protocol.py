@@ -91,13 +91,20 @@ class Backend(Protocol):
         """Put a snapshot in place of an owner's content."""
 
     async def retire(self, instance: Instance) -> None:
-        """Tell an owner that no successor comes: at its end it saves its content without waiting."""
+        """Tell an owner that no successor comes: an end within 60 s saves its content without waiting."""
 
-    async def recover(self, instance: Instance) -> Mapping[str, Any]:
-        """Make a moved instance an owner again, whose successor is gone for good."""
+    async def recover(self, instance: Instance, *, force: bool = False) -> Mapping[str, Any]:
+        """Make an instance an owner of what it has, since whoever had the content after it is gone for good.
+
+        Its gate refuses where another one owns the content, unless it is forced to.
+        """
 
     async def stop(self) -> None:
-        """Stop all containers, orderly, and keep them."""
+        """Stop all containers, orderly, and keep them: first what lets requests in.
+
+        An owner is told just before its own end that no successor comes; an interrupt leaves none that
+        goes on without waiting for one.
+        """
 
     async def last_snapshot(self, instance: Instance, into: Path) -> bool:
         """Copy what a stopped owner saved at its end to a file here.

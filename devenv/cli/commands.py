@@ -290,6 +290,7 @@ def snapshot_restore(name: str, /, *, yes: Annotated[bool, Flag] = False, common
 def recover(
     *,
     from_: Annotated[str, Parameter(name="--from")],
+    force: Annotated[bool, Flag] = False,
     yes: Annotated[bool, Flag] = False,
     common: Common = DEFAULT,
 ) -> int:
@@ -297,12 +298,15 @@ def recover(
     Parameters
     ----------
     from_
-        The instance that handed its content over, by name or id; see devenv status.
+        The instance whose content is to go on, by name or id; see devenv status.
+    force
+        Also where another instance owns the content and serves, or may do so:
+        devenv recover --from devenv-php-fpm-1 --force
     yes
         Do not ask.
     """
 
-    return _run("recover", common, ask=_loss("recover", yes), from_=from_)
+    return _run("recover", common, from_=from_, force=force, ask_first=_agreed if yes else _ask)
 
 
 def doctor(

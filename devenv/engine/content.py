@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from devenv.engine.context import Context
+from devenv.engine.finish import readable
 from devenv.engine.freshness import compare
 from devenv.engine.probing import WRITERS, Probing
-from devenv.engine.settle import answering, forget, look, owner_of
+from devenv.engine.settle import forget, look, owner_of
 from devenv.engine.store import MANUAL
 from devenv.errors import DevenvError, NotVerified, UsageError
 from devenv.model.events import Answer, Notice
@@ -51,13 +52,15 @@ def _unfinished(instances: list[Instance], tidy: bool) -> str:
 async def verify(ctx: Context) -> None:
     """The content as it is now, against the last receipt: same database, no table gone, the right owner."""
     owner = await owner_of(ctx)
-    now = await ctx.backend.fingerprint(owner)
+    now = readable(owner, await ctx.backend.fingerprint(owner))
     kept = ctx.store.receipts()
     path, last = kept[-1] if kept else (None, None)
     against = ""
     then: Mapping[str, int | None] = {}
     gate = owner.gate
-    if last is not None and gate is not None and last.lineage == gate.lineage:
+    if broken := ctx.store.unreadable_receipt():
+        against = f"the last receipt cannot be read, and nothing is compared with it: {broken}"
+    elif last is not None and gate is not None and last.lineage == gate.lineage:
         then = {table.name: table.after for table in last.tables}
         gone = [name for name, rows in then.items() if rows is not None and name not in now["tables"]]
         if not last.verified:
@@ -196,21 +199,3 @@ async def receipt(ctx: Context, name: str = "latest") -> None:
         )
     [(path, found)] = chosen
     ctx.emit(Answer("receipt", {"path": str(path), **found.as_json()}))
-
-
-async def recover(ctx: Context, from_: str) -> None:
-    """The one manual way out when an owner is gone for good: go on with what its predecessor handed over,
-    or with the newest snapshot in a new instance."""
-    instances, _ = await look(ctx)
-    found = [one for one in instances if from_ in (one.name, one.id, one.id[:12])]
-    if not found:
-        raise UsageError(
-            f"there is no instance {from_}", "status knows none of that name", "see: devenv status"
-        )
-    one = found[0]
-    if not one.running:
-        await ctx.backend.revive(one)
-        await answering(ctx, replace(one, state="running"))
-    recovered = await ctx.backend.recover(one)
-    forget(ctx)
-    ctx.emit(Answer("recover", dict(recovered)))

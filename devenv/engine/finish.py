@@ -14,6 +14,7 @@ from devenv.backends.protocol import PHP_FPM
 from devenv.engine.context import Context
 from devenv.errors import DevenvError, NotVerified
 from devenv.model.events import ReceiptWritten
+from devenv.model.fingerprint import checked, difference
 from devenv.model.instance import Gate, Instance
 from devenv.model.receipt import Receipt, Side, compare, pause
 
@@ -50,10 +51,9 @@ class Compared:
     def reason_against(self) -> str:
         """What speaks against the content, or nothing."""
         old, new = _gate(self.old), _gate(self.new)
-        if self.before["total"] != self.after["total"]:
-            differing = [table.name for table in compare(self.before, self.after) if not table.same]
-            return f"the fingerprints differ in {', '.join(differing) or 'their definitions'}"
-        if new.lineage != old.lineage:
+        if differs := difference(self.before, self.after):
+            return differs
+        if not new.lineage or new.lineage != old.lineage:
             return "the new instance serves a database of another origin"
         if new.role != "owner" or new.epoch <= old.epoch:
             return f"the new instance does not own the content (role {new.role}, epoch {new.epoch})"
@@ -118,7 +118,19 @@ async def _of_old(ctx: Context, old: Instance) -> tuple[Mapping[str, Any], list[
     now = await ctx.backend.instances(ask_gates=False)
     if any(one.id == old.id and not one.running for one in now):
         await ctx.backend.revive(old)
-    return await ctx.backend.fingerprint(old), journal
+    return readable(old, await ctx.backend.fingerprint(old)), journal
+
+
+def readable(instance: Instance, fingerprint: object) -> Mapping[str, Any]:
+    """What an instance says that its content is; a DevenvError where that is no whole fingerprint."""
+    try:
+        return checked(fingerprint)
+    except ValueError as error:
+        raise DevenvError(
+            f"{instance.name} gave a fingerprint that cannot be read",
+            str(error),
+            "nothing is compared with it, and nothing is removed; is it of another devenv than this one?",
+        ) from error
 
 
 async def _of_new(
@@ -142,7 +154,7 @@ async def _of_new(
                     if present and event.get("resumed"):
                         return None, journal
                 if event["phase"] == "fingerprint" and present:
-                    return event["fingerprint"], journal
+                    return readable(new, event.get("fingerprint")), journal
                 if event["phase"] in ("unproved", "terminating") and present:
                     # It could not ask the old one: restarted just then, or its file cannot be read; or it
                     # did not come to it before its own end.

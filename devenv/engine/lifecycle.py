@@ -165,12 +165,6 @@ class _Down:
             recognise(self.ctx, now.owner)
         return f"{self.owner.name} owns the content" if self.owner else "no instance owns content"
 
-    async def retire(self, note: Note) -> str | Skipped:
-        if self.owner is None:
-            return Skipped("no owner")
-        await self.ctx.backend.retire(self.owner)
-        return "it saves its content at its end"
-
     async def stop(self, note: Note) -> str | Skipped:
         if not self.there:
             return Skipped("nothing runs")
@@ -212,7 +206,6 @@ async def down(ctx: Context, *, cluster: bool = False) -> None:
         {
             **({"cluster": work.cluster} if cluster else {}),
             "engine": work.engine,
-            "retire": work.retire,
             "stop": work.stop,
             "snapshot": work.snapshot,
             "remove": work.remove,

@@ -32,7 +32,7 @@ _USE_CASES = {
     "snapshot restore": ("content", "restore"),
     "receipt list": ("content", "receipts"),
     "receipt show": ("content", "receipt"),
-    "recover": ("content", "recover"),
+    "recover": ("recovery", "recover"),
     "doctor": ("examine", "doctor"),
 }
 """Module and function. Imported when it is used: a command pays for no other."""

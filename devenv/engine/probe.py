@@ -1,6 +1,7 @@
 """A client that writes real content through the front door, and afterwards looks for each write.
 
-One connection a request and no retry anywhere: what the server did not answer well is a failure.
+One connection a request and no retry anywhere: what the server did not answer well is a failure, and so is
+an answer that cannot be understood. Whatever else goes wrong, the writes are told to be uncounted.
 """
 
 from __future__ import annotations
@@ -9,18 +10,25 @@ import asyncio
 import http.client
 import re
 import secrets
+import socket
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from devenv.errors import DevenvError
 from devenv.model.probe import Form, ProbeConfig, ProbeReport, Sample, compare
 
 TIMEOUT = 60.0
-"""A request that takes longer has failed."""
+"""Seconds. A request that takes longer has failed, also where its answer comes all the while."""
+MOST = 256 * 2**20
+"""Bytes of one answer. A longer one has failed."""
+_PIECE = 2**16
+_JOIN = 5.0
+"""Seconds beyond those of a request, in which a writer ends that is told to."""
 NONCE = re.compile(r"probe-[0-9a-f]{24}")
 
 
@@ -47,6 +55,8 @@ class Probe:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._samples: list[Sample] = []
+        self._died: list[str] = []
+        """Why writers ended that nobody had told to: what they did last is not known."""
         self._first = ""
 
     @property
@@ -79,17 +89,17 @@ class Probe:
             self._write_one(clients[0])
             if failure := self._samples[-1].failure:
                 raise LookupError(f"the first write failed: {failure}")
-        except (OSError, http.client.HTTPException, LookupError) as error:
+            self._threads = [
+                threading.Thread(target=self._write, args=(client,), daemon=True) for client in clients
+            ]
+            for thread in self._threads:
+                thread.start()
+        except Exception as error:  # there is no end to what a server can answer
             raise DevenvError(
                 "the probe cannot begin",
-                f"{self._url}: {error}",
+                f"{self._url}: {_words(error)}",
                 "open the page in a browser; [probe] in devenv.toml describes how to write to it",
             ) from error
-        self._threads = [
-            threading.Thread(target=self._write, args=(client,), daemon=True) for client in clients
-        ]
-        for thread in self._threads:
-            thread.start()
 
     async def stop(self) -> ProbeReport:
         """End the writers and count, exactly, what of their writes is there."""
@@ -97,18 +107,29 @@ class Probe:
         return await asyncio.to_thread(self._stop)
 
     def _stop(self) -> ProbeReport:
+        deadline = time.monotonic() + TIMEOUT + _JOIN
         for thread in self._threads:
-            thread.join(TIMEOUT)
+            thread.join(max(deadline - time.monotonic(), 0))
         samples = tuple(sorted(self._samples, key=lambda sample: sample.started))
+        if wrong := self._incomplete():
+            return ProbeReport(self._writers, samples, uncounted=wrong)
         acknowledged = [sample.nonce for sample in samples if sample.failure is None]
         try:
             client = self._client()
             found = Counter(NONCE.findall(client.get(self._resolve(self._config.read, client)).body))
-        except (OSError, http.client.HTTPException, LookupError) as error:
-            return ProbeReport(self._writers, samples, uncounted=f"{self._config.read}: {error}")
+        except Exception as error:  # there is no end to what a server can answer
+            return ProbeReport(self._writers, samples, uncounted=f"{self._config.read}: {_words(error)}")
         ours = {nonce: found[nonce] for nonce in (sample.nonce for sample in samples)}
         lost, duplicated = compare(acknowledged, ours)
         return ProbeReport(self._writers, samples, lost, duplicated)
+
+    def _incomplete(self) -> str:
+        """Why the samples are not all that was written; empty where they are."""
+        if self._died:
+            return f"{len(self._died)} of {self._writers} writers died: {self._died[0]}"
+        if writing := sum(thread.is_alive() for thread in self._threads):
+            return f"{writing} of {self._writers} writers did not end"
+        return ""
 
     def _client(self) -> Client:
         client = Client(self._url)
@@ -143,9 +164,12 @@ class Probe:
         return self._first
 
     def _write(self, client: Client) -> None:
-        while not self._stopping.is_set():
-            if not self._write_one(client):
-                self._stopping.wait(0.05)
+        try:
+            while not self._stopping.is_set():
+                if not self._write_one(client):
+                    self._stopping.wait(0.05)
+        except BaseException as error:  # the end of this thread, and told with the count: not on the screen
+            self._died.append(_words(error))
 
     def _write_one(self, client: Client) -> bool:
         nonce = f"probe-{secrets.token_hex(12)}"
@@ -153,8 +177,8 @@ class Probe:
         started = time.time()
         try:
             failure = self._refusal(client.submit(client.prepared, fields))
-        except (OSError, http.client.HTTPException) as error:
-            failure = f"{type(error).__name__}: {error}"
+        except Exception as error:  # there is no end to what a server can answer
+            failure = _words(error)
         self._samples.append(Sample(nonce, started, time.time(), failure))
         return failure is None
 
@@ -200,7 +224,7 @@ class Client:
         self.prepared = Prepared("", {})
 
     def get(self, path: str) -> Answer:
-        """A page. Raises LookupError unless it is there."""
+        """A page. Raises LookupError unless it is there, or whatever a broken answer leads to."""
         answer = self._request("GET", path)
         if answer.status != 200:
             raise LookupError(f"{path} answers {answer.status} {answer.reason}")
@@ -215,17 +239,57 @@ class Client:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         if self._cookies:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
+        deadline = time.monotonic() + TIMEOUT
+        connection = http.client.HTTPConnection(self._host, self._port)
         try:
+            connection.sock = _Bounded(self._host, self._port, deadline)
             connection.request(method, path, body, headers)
             response = connection.getresponse()
-            text = response.read().decode("utf-8", "replace")
+            text = _whole(response, keep=method == "GET").decode("utf-8", "replace")
         finally:
             connection.close()
         for cookie in response.headers.get_all("Set-Cookie", []):
             name, _, value = cookie.partition(";")[0].partition("=")
             self._cookies[name.strip()] = value.strip()
         return Answer(response.status, response.reason, response.headers, text)
+
+
+class _Bounded(socket.socket):
+    """A connection all of whose words come until `deadline`, by time.monotonic(), or a TimeoutError."""
+
+    def __init__(self, host: str, port: int, deadline: float) -> None:
+        connected = socket.create_connection((host, port), max(deadline - time.monotonic(), 0.001))
+        super().__init__(fileno=connected.detach())
+        # As http.client does: what follows the head of a request goes at once.
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._deadline = deadline
+        self._allow()
+
+    def _allow(self) -> None:
+        self.settimeout(max(self._deadline - time.monotonic(), 0.001))
+
+    def recv_into(self, *into: Any) -> int:
+        self._allow()
+        return super().recv_into(*into)
+
+
+def _whole(response: http.client.HTTPResponse, *, keep: bool) -> bytes:
+    """The body, empty unless it is to be kept. Raises HTTPException where it is cut off, or does not end."""
+    body, size = bytearray(), 0
+    while piece := response.read(_PIECE):
+        size += len(piece)
+        if size > MOST:
+            raise http.client.HTTPException(f"the answer is longer than {MOST:,} bytes")
+        if keep:
+            body += piece
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return bytes(body)
+
+
+def _words(error: BaseException) -> str:
+    # A LookupError is one of ours, and says it all.
+    return str(error) if type(error) is LookupError else f"{type(error).__name__}: {error}"
 
 
 class _Forms(HTMLParser):

@@ -122,7 +122,8 @@ def newest_snapshot(ctx: Context) -> str:
 
 async def _one_step(ctx: Context, now: Standing) -> None:
     if now.revive:
-        ctx.emit(Notice(f"{now.revive.name} owns the content and was not running: started again"))
+        owns = "owns the content" if now.revive.owner else "is needed to finish a hand-over"
+        ctx.emit(Notice(f"{now.revive.name} {owns} and was not running: started again"))
         await ctx.backend.revive(now.revive)
     elif now.resume:
         ctx.emit(Notice(f"{now.resume.name} has no content yet: waiting until it has"))

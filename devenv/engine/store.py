@@ -125,9 +125,15 @@ class Store:
         for path in sorted(self._receipts.glob("*.json")):
             try:
                 found.append((path, receipts.from_json(json.loads(path.read_text()))))
-            except (ValueError, KeyError, TypeError, OSError):
+            except (ValueError, TypeError, RecursionError, OSError):
                 continue
         return found
+
+    def unreadable_receipt(self) -> Path | None:
+        """The newest receipt, where it is none that can be read."""
+        newest = max(self._receipts.glob("*.json"), default=None)
+        read = self.receipts()
+        return newest if newest and (not read or read[-1][0] < newest) else None
 
     def previous_release(self, current: str) -> str | None:
         """The release that ran before the current one."""

@@ -80,10 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     restore = add("restore", _restore, "replace the content by that of a snapshot")
     restore.add_argument("file", metavar="FILE", help="a snapshot; '-' is stdin")
     add("retire", _retire, "no successor comes: end without waiting for one")
-    recover = add(
-        "recover", _recover, "the owner is gone for good: own what this instance has of the content"
-    )
-    recover.add_argument("--force", action="store_true", help="even if another one serves, or may serve")
+    recover = add("recover", _recover, "the owner is gone for good: own the content that is here")
+    recover.add_argument("--force", action="store_true", help="also where another instance owns the content")
     return parser
 
 

@@ -92,6 +92,11 @@ def _open(data: Data) -> str:
     return f"{data['url']}{'' if data['browser'] else '  (there is no browser on this machine)'}"
 
 
+def _recover(data: Data) -> str:
+    site = f"{data['url']} answers" if data["serves"] else f"{data['url']} does not answer"
+    return f"recovered: {data['instance']} is {data.get('role')} now, epoch {data.get('epoch')}; {site}"
+
+
 def _doctor(data: Data) -> str:
     glyphs = {"ok": "✓", "warn": "!", "fail": "✗"}
     lines = []
@@ -115,7 +120,7 @@ _KINDS: dict[str, Words] = {
     "receipts": _receipts,
     "receipt": _receipt,
     "open": _open,
-    "recover": lambda data: f"recovered: it is {data.get('role')} now, epoch {data.get('epoch')}",
+    "recover": _recover,
     "doctor": _doctor,
     "mends": _mends,
     "push": _push,

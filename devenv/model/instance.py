@@ -21,6 +21,10 @@ class Gate:
     lineage: str | None
     state: str
     ready: bool
+    served: bool | None = None
+    """Owner: somebody may have read from it or written to it. Older releases do not say."""
+    staged: bool = False
+    """Incoming: it has all of the content, and waits for the word of the one that gave it."""
     terminating: bool = False
     held: int = 0
     relayed: int = 0
@@ -94,6 +98,8 @@ _KINDS: dict[str, Callable[[object], bool]] = {
     "lineage": _or_none(is_word),
     "state": is_word,
     "ready": _is_flag,
+    "served": _or_none(_is_flag),
+    "staged": _is_flag,
     "terminating": _is_flag,
     "held": is_count,
     "relayed": is_count,

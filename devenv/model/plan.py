@@ -155,8 +155,7 @@ def down(*, cluster: bool = False) -> Plan:
         "down",
         (
             Step("engine", "what runs"),
-            Step("retire", "owner told that no successor comes", after=("engine",)),
-            Step("stop", "containers stopped, content saved", after=("retire",)),
+            Step("stop", "containers stopped, content saved", after=("engine",)),
             Step("snapshot", "snapshot kept", after=("stop",)),
             Step("remove", "containers and network removed", after=("snapshot",)),
             *(place if cluster else ()),

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter
 
 from devenv.model.words import short
 
 FORMAT = 1
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
     """One of the two instances."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     release: str
     instance: str
     id: str
@@ -26,6 +32,7 @@ class Side:
 class Table:
     """Rows of one table; None where it does not exist."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     name: str
     before: int | None
     after: int | None
@@ -35,6 +42,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     time: float
     old: Side
     new: Side
@@ -63,8 +71,12 @@ class Receipt:
 
     def with_probe(self, report: Mapping[str, Any]) -> Receipt:
         """The probe's count can take the verdict back: what it wrote is content as well."""
-        if report["uncounted"]:
-            return replace(self, probe=report, verified=False, reason="the probe could not count its writes")
+        if why := report["uncounted"]:
+            wrong = f"the probe could not count its writes: {why}"
+            return replace(self, probe=report, verified=False, reason=wrong)
+        if not report["acknowledged"]:
+            wrong = "not one write of the probe was acknowledged"
+            return replace(self, probe=report, verified=False, reason=wrong)
         if report["lost"] or report["duplicated"]:
             wrong = (
                 f"the probe misses {report['lost']} acknowledged writes, finds {report['duplicated']} twice"
@@ -99,12 +111,17 @@ def pause(events: Iterable[Mapping[str, Any]]) -> float | None:
 
 
 def from_json(raw: Mapping[str, Any]) -> Receipt:
-    """Read a receipt back. Raises KeyError or TypeError for what is none."""
-    values = dict(raw)
-    values["old"], values["new"] = Side(**raw["old"]), Side(**raw["new"])
-    values["tables"] = tuple(Table(**table) for table in raw["tables"])
-    values["phases"] = tuple(tuple(phase) for phase in raw["phases"])
-    return Receipt(**values)
+    """Read a receipt back. Raises ValueError for what is none, or contradicts itself."""
+    read = _reader().validate_json(json.dumps(raw, allow_nan=False))
+    same = read.total_before == read.total_after and all(table.same for table in read.tables)
+    if read.verified and not same:
+        raise ValueError("its verdict is that nothing has changed, and what it tells of has")
+    return read
+
+
+@cache
+def _reader() -> TypeAdapter[Receipt]:
+    return TypeAdapter(Receipt)
 
 
 def words(receipt: Receipt) -> list[str]:
@@ -136,6 +153,9 @@ def words(receipt: Receipt) -> list[str]:
 def _probe_words(report: Mapping[str, Any]) -> Sequence[str]:
     names = ("acknowledged", "failed", "lost", "duplicated")
     counts = ", ".join(f"{name} {report[name]}" for name in names if name in report)
+    if report.get("uncounted"):
+        # Then the numbers say nothing on what is lost.
+        counts = f"acknowledged {report.get('acknowledged')}, failed {report.get('failed')}, not counted"
     slow = f"; pause {report['pause'] * 1000:.0f} ms" if report.get("pause") is not None else ""
     return [f"  probe: {report.get('writers', '?')} writers, {counts}{slow}"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from devenv.model.instance import Instance
+from devenv.model.instance import Gate, Instance
 
 ByHand = Callable[[Literal["restart", "stop", "snapshot"], Instance], str]
 """The command with which a person does this to an instance."""
@@ -16,7 +16,7 @@ ByHand = Callable[[Literal["restart", "stop", "snapshot"], Instance], str]
 class Standing:
     owner: Instance | None = None
     revive: Instance | None = None
-    """Owns the content but does not run: start it, it goes on from its record."""
+    """Has the content but does not run: start it, it goes on from its record."""
     resume: Instance | None = None
     """Has no content yet and nobody serves: let its hook run, or go on."""
     moved: tuple[Instance, ...] = ()
@@ -106,6 +106,8 @@ def standing(instances: Sequence[Instance], by_hand: ByHand) -> Standing:
     if silent := (*unknown, *restarting):
         # One of them may be the one that has the content, or that the others know of.
         return Standing(unknown=silent)
+    if staged := [(one, gate) for one, gate in known if gate.role == "incoming" and gate.staged]:
+        return _staged(*staged[0], [(one, gate) for one, gate in known if gate.role == "moved"])
     waiting = [one for one in arriving if one.running]
     if back := [one for one in waiting if one.gate and one.gate.successor]:
         # It relays to one that ends, and takes the content back from it: a newer one waits for that as well.
@@ -126,6 +128,21 @@ def standing(instances: Sequence[Instance], by_hand: ByHand) -> Standing:
             next_step=_RECOVER,
         )
     return Standing(discard=(*arriving, *blank))
+
+
+def _staged(one: Instance, gate: Gate, moved: Sequence[tuple[Instance, Gate]]) -> Standing:
+    """It has all of the content, and owns it at a word of the one that gave it."""
+    giver = next(
+        (other for other, its in moved if its.successor is None or its.successor.get("uid") == gate.uid), None
+    )
+    if giver is None:
+        return Standing(
+            problem=f"{one.name} has all of the content, and the instance that handed it over is not there",
+            next_step=f"start that one again; if it is gone for good: devenv recover --from {one.name}",
+        )
+    if not giver.running:
+        return Standing(revive=giver)
+    return Standing(resume=one) if one.running else Standing(revive=one)
 
 
 _RECOVER = "start the later owner again; if it is gone for good: devenv recover --from NAME"

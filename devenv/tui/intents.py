@@ -13,7 +13,7 @@ from textual.content import Content
 from devenv.engine.store import Saved
 from devenv.engine.upgrade import next_release
 from devenv.errors import UsageError
-from devenv.model import plan
+from devenv.model import plan, recovery
 from devenv.model.actions import ACTIONS, SCOPES, action, shown
 from devenv.model.receipt import Receipt
 from devenv.model.stack import schema
@@ -199,18 +199,21 @@ def _words(one: Saved) -> str:
 
 @_does("recover")
 def _recover(app: DevenvApp) -> None:
-    # One that has handed its content on, or a new one that waits for an owner that is gone.
-    moved = [one for one in app.state.instances if one.gate and one.gate.role in ("moved", "fresh")]
-    if not moved:
+    there = [one for one in app.state.instances if recovery.can_be_recovered(one)]
+    if not there:
         app.tell("Recover: no instance here waits for an owner that is gone, or has moved", wrong=True)
         return
 
     def answered(name: str | None) -> None:
-        if name:
-            text = f"{name} goes on with the content that it can have. Lost is {action('recover').destroys}."
+        for chosen in (one for one in there if one.name == name):
+            php_fpm = [one for one in app.state.instances if one.service == chosen.service]
+            if against := recovery.objections(php_fpm, chosen):
+                app.tell(f"Recover: {against[0].what}; {against[0].why(chosen)}", wrong=True)
+                return
+            text = f"{name} goes on with {recovery.content_of(chosen)}. Lost is {action('recover').destroys}."
             _sure(app, "Recover", text, "Yes, recover", "recover", from_=name)
 
-    options = [(one.name, f"{one.name}  {one.release}") for one in moved]
+    options = [(one.name, f"{one.name}  {one.release}") for one in there]
     app.push_screen(dialogs.Choose("Recover from which instance?", options), answered)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import json
 import time
@@ -48,6 +49,9 @@ class Container:
     journal: list[dict[str, Any]] = field(default_factory=list)
     created: float = field(default_factory=time.time)
     retired: bool = False
+    staged: bool = False
+    successor: str = ""
+    """The id of the one that it handed its content to."""
 
     def say(self, side: str, phase: str, **details: Any) -> None:
         event = {"time": time.time(), "uid": self.id, "release": self.release, "side": side, "phase": phase}
@@ -66,7 +70,9 @@ class FakeBackend:
         self.fail: dict[str, DevenvError] = {}
         """The error that a call ends with, by its name."""
         self.pause: dict[str, asyncio.Event] = {}
-        """`start_beside` waits at a named phase until its event is set: `leased`, `completed`."""
+        """A call waits at a named phase until its event is set: `start_beside` at `leased` and `completed`,
+        `stop` at `httpd` and `retired`, `check` and `instances` at their own names.
+        """
         self.lines: asyncio.Queue[list[LogLine]] = asyncio.Queue()
         """What followers of the logs read."""
         self.reached = asyncio.Event()
@@ -109,6 +115,7 @@ class FakeBackend:
 
     async def check(self) -> None:
         self._called("check")
+        await self._reach("check")
 
     async def provide(self) -> bool:
         self._called("provide")
@@ -123,6 +130,7 @@ class FakeBackend:
 
     async def instances(self, *, ask_gates: bool = True) -> list[Instance]:
         self._called("instances")
+        await self._reach("instances")
         found = [self._instance(one) for one in self.containers]
         return found if ask_gates else [replace(one, gate=None) for one in found]
 
@@ -136,10 +144,13 @@ class FakeBackend:
     def _gate(self, one: Container) -> Gate:
         states = {"owner": "open", "moved": "relaying", "incoming": "incoming", "fresh": "starting"}
         state = states[one.role] if one.state == "running" else "stopped"
-        ready = one.role in ("owner", "moved") and one.state == "running"
+        if one.role == "owner" and one.failed:
+            state = "starting"  # another one has gone on: it serves nobody
+        ready = one.role in ("owner", "moved") and one.state == "running" and state != "starting"
+        successor = {"uid": one.successor, "address": "10.0.0.2:9000"} if one.successor else None
         return Gate(
             one.id, one.release, one.role, one.epoch, one.lineage, state, ready,
-            restored=one.restored, failed=one.failed,
+            restored=one.restored, failed=one.failed, staged=one.staged, successor=successor,
         )  # fmt: skip
 
     async def gate(self, instance: Instance) -> Gate | None:
@@ -228,7 +239,7 @@ class FakeBackend:
         made.content = {table: list(rows) for table, rows in old.content.items()}
         if self.corrupt:
             made.content["post"] = made.content["post"][:-1]
-        old.role, made.role = "moved", "owner"
+        old.role, made.role, old.successor, made.successor = "moved", "owner", made.id, ""
         made.epoch, made.lineage = old.epoch + 1, old.lineage
         made.say("successor", "verified")
         old.say("owner", "moved")
@@ -292,15 +303,24 @@ class FakeBackend:
         self._called("retire")
         self.of(instance).retired = True
 
-    async def recover(self, instance: Instance) -> Mapping[str, Any]:
+    async def recover(self, instance: Instance, *, force: bool = False) -> Mapping[str, Any]:
+        self._called("recover --force" if force else "recover")
         one = self.of(instance)
         if one.starting:
             raise DevenvError(f"{one.name}: the gate does not answer", "refused", "see its log")
-        one.role, one.epoch = "owner", one.epoch + 1
+        one.role, one.epoch, one.staged, one.failed = "owner", one.epoch + 1, False, None
+        one.say("owner", "recovered", epoch=one.epoch)
         return {"uid": one.id, "role": one.role}
 
     async def stop(self) -> None:
         self._called("stop")
+        for one in self.containers:
+            if one.service == "httpd":
+                self._stop(one)
+        await self._reach("httpd")
+        for one in self.containers:
+            one.retired = one.role == "owner" and one.state == "running"
+        await self._reach("retired")
         for one in self.containers:
             self._stop(one)
 
@@ -367,5 +387,9 @@ class FakeBackend:
 
 
 def _fingerprint(content: Content) -> Mapping[str, Any]:
-    tables = {name: {"rows": len(rows), "hash": repr(rows)} for name, rows in content.items()}
-    return {"format": 1, "tables": tables, "total": repr(sorted(content.items())), "seconds": 0.0}
+    tables = {name: {"rows": len(rows), "hash": _hash(rows)} for name, rows in content.items()}
+    return {"format": 1, "tables": tables, "total": _hash(*sorted(content.items())), "seconds": 0.0}
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.blake2b("".join(map(repr, parts)).encode(), digest_size=16).hexdigest()

@@ -131,11 +131,10 @@ async def test_a_snapshot_brings_content_back(backend: Backend, owner: Instance,
     assert (await backend.fingerprint(owner))["total"] == before
 
 
-async def test_what_a_retired_owner_saves_at_its_end_is_restored_by_the_next_start(
+async def test_what_an_owner_saves_when_all_is_stopped_is_restored_by_the_next_start(
     backend: Backend, owner: Instance, tmp_path: Path
 ) -> None:
     before = (await backend.fingerprint(owner))["total"]
-    await backend.retire(owner)
     await backend.stop()
     assert await backend.last_snapshot(owner, tmp_path / "last.tar")
     assert (tmp_path / "last.tar").stat().st_size > 0
@@ -168,7 +167,6 @@ async def test_what_an_owner_saved_at_an_earlier_end_is_not_taken_for_its_last(
 ) -> None:
     await restarted(engine, engine_owner)
     await faults.fill_volume(engine_owner)
-    await engine.retire(engine_owner)
     await engine.stop()
     assert not await engine.last_snapshot(engine_owner, tmp_path / "last.tar")
     assert list(tmp_path.glob("last*")) == []

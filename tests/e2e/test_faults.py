@@ -243,6 +243,12 @@ def test_a_successor_that_is_gone_for_good_is_recovered_from_its_predecessor(dev
     process.kill()
     devenv.finish(process, read)
     [new] = [one for one in devenv.containers("php-fpm") if one != old]
+    name = docker("inspect", "--format", "{{.Name}}", old).lstrip("/")
+
+    # As long as the other one is there, two would serve.
+    refused = devenv("recover", "--from", name, "--yes")
+    assert refused.code == 1
+    assert f"devenv recover --from {name} --force" in refused.failure["next"]
     docker("rm", "--force", new)
 
     # Nothing is guessed: what is left is named, with the one way out.
@@ -251,7 +257,6 @@ def test_a_successor_that_is_gone_for_good_is_recovered_from_its_predecessor(dev
         assert refused.code == 1
         assert "recover --from" in refused.failure["next"]
     assert devenv.containers("php-fpm") == [old]
-    name = docker("inspect", "--format", "{{.Name}}", old).lstrip("/")
     asked = devenv("recover", "--from", name)
     assert asked.code == 2
     assert "recover" in asked.failure["why"]

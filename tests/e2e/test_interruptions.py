@@ -100,7 +100,7 @@ def test_an_up_that_is_interrupted_goes_on_where_it_was(devenv: Devenv, step: st
     [
         *((step, CTRL_C) for step in steps(plan.down())),
         *((step, CTRL_C_TWICE) for step in ("stop", "snapshot", "remove")),
-        *((step, KILL) for step in ("retire", "stop", "snapshot", "remove")),
+        *((step, KILL) for step in ("stop", "snapshot", "remove")),
     ],
 )
 async def test_a_down_that_is_interrupted_loses_no_write(devenv: Devenv, step: str, signals: Signals) -> None:

@@ -463,6 +463,32 @@ async def test_doctor_names_what_it_would_do_before_it_does_it(
         await until(pilot, lambda: begun == ["doctor {'fix': True}"])
 
 
+async def test_recover_is_refused_while_another_instance_serves_and_asks_when_none_does(
+    desk: Desk, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(desk) as (app, pilot):
+        old = backend.owner
+        await backend.start_beside("v2", lambda instance: None)
+        new = backend.owner
+        await until(pilot, lambda: app.state.owner is not None and app.state.owner.name == new.name)
+        begun: list[str] = []
+        INTENTS["recover"](app)
+        await until(pilot, lambda: isinstance(app.screen, dialogs.Choose))
+        await pilot.press("enter")
+        await until(pilot, lambda: any(f"{new.name} owns the content and serves" in one for one in told(app)))
+        assert not isinstance(app.screen, dialogs.Confirm)
+
+        backend.containers.remove(new)
+        await until(pilot, lambda: app.state.owner is None)
+        monkeypatch.setattr(desk, "start", lambda name, **options: begun.append(f"{name} {options}") or True)
+        INTENTS["recover"](app)
+        await until(pilot, lambda: isinstance(app.screen, dialogs.Choose))
+        await pilot.press("enter")
+        await until(pilot, lambda: "what it handed on as the owner of epoch 1" in shown(app))
+        await pilot.press("y")
+        await until(pilot, lambda: begun == [f"recover {{'from_': '{old.name}'}}"])
+
+
 async def test_after_a_cancel_the_hand_over_says_how_it_ended(desk: Desk, backend: FakeBackend) -> None:
     backend.pause["leased"] = asyncio.Event()
     async with opened(desk) as (app, pilot):

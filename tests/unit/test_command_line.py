@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,12 @@ def test_every_command_has_help_with_an_example(action: Action, capsys: pytest.C
     words = " ".join(capsys.readouterr().out.split())
     assert f"Example: {action.example}" in words
     assert action.help.split(",")[0] in words
+
+
+def test_what_recover_can_be_forced_to_is_shown_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    build()(["recover", "--help"], exit_on_error=False)
+    words = " ".join(re.sub(r"[│ \n]+", " ", capsys.readouterr().out).split())
+    assert "devenv recover --from devenv-php-fpm-1 --force" in words
 
 
 def test_an_unknown_command_is_a_usage_error_that_names_the_nearest(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ UNREADABLE = [
     json.dumps({**GATE, "release": "v" * 1000}), json.dumps({**GATE, "uid": "a\x1b]0;b"}),
     json.dumps({**GATE, "state": "open\n✓ content verified"}), json.dumps({**GATE, "restored": {"time": 1}}),
     json.dumps({**GATE, "failed": {"error": 1, "why": [], "next": None}}),
+    json.dumps({**GATE, "since": False}), json.dumps({**GATE, "staged": 1}),
+    json.dumps({**GATE, "served": "no"}),
 ]  # fmt: skip
 
 
@@ -105,6 +107,9 @@ def copied(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     async def run(argv: list[str], *, stdout: IO[bytes], **_: Any) -> process.Completed:
         assert argv[:2] == ["docker", "cp"]
         assert argv[3:] == ["-"]
+        if argv[2].endswith("/events.jsonl.1"):
+            why = f"Could not find the file {argv[2]} in container id1"
+            raise process.failure(argv, 1, [f"Error response from daemon: {why}"])
         with suppress(BrokenPipeError):
             await asyncio.to_thread(write, stdout, answers.pop(0))
         return process.Completed(tuple(argv), 0, "", "", 0.0)
@@ -187,6 +192,19 @@ async def test_a_record_is_missing_only_where_the_engine_says_so(
             await compose().gate(instance("exited"))
 
 
+async def test_the_record_of_a_stopped_instance_tells_whether_it_has_all_of_the_content(
+    copied: list[bytes],
+) -> None:
+    successor = {"uid": "b", "address": "10.0.0.2:9000", "control": "10.0.0.2:9010", "token": "t"}
+    record = {"uid": "a", "role": "incoming", "epoch": 2, "lineage": "x", "served": False, "staged": True}
+    copied.append(tar_of(json.dumps({**record, "successor": successor}).encode()))
+    gate = await compose().gate(instance("exited"))
+    assert gate is not None
+    assert gate.staged
+    assert gate.served is False
+    assert gate.successor == successor
+
+
 async def test_a_stopped_instance_is_what_its_record_says(copied: list[bytes]) -> None:
     copied.append(tar_of(json.dumps({"uid": "a", "role": "moved", "epoch": 2, "lineage": ""}).encode()))
     gate = await compose().gate(instance("exited"))
@@ -198,11 +216,11 @@ async def test_the_journal_of_a_stopped_instance_is_read_from_its_earlier_file_o
 ) -> None:
     files = {"events.jsonl": ["moved", "ending"], "events.jsonl.1": ["closed"]}
 
-    async def read_file(container: str, path: str) -> bytes | None:
+    async def read_file(container: str, path: str, limit: int) -> bytes | None:
         if (phases := files.get(Path(path).name)) is None:
             return None
         torn = b'{"uid": "a", "pha\n\0\0\0\n'
-        return tar_of(torn + b"".join(json.dumps(event(phase)).encode() + b"\n" for phase in phases))
+        return torn + b"".join(json.dumps(event(phase)).encode() + b"\n" for phase in phases)
 
     monkeypatch.setattr(docker, "read_file", read_file)
 
@@ -256,6 +274,110 @@ async def test_what_is_no_fingerprint_is_an_error_of_the_instance(said: list[str
             await compose().fingerprint(instance())
         assert gates.event(json.dumps(event("fingerprint", fingerprint=wrong))) is None
     assert gates.event(json.dumps(event("fingerprint", fingerprint=FINGERPRINT)))
+
+
+class Engine:
+    """One httpd and one owner that run. It remembers what it was told; a command can be stuck, or refused."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.stuck = ""
+        self.reached = asyncio.Event()
+        self.refuses = ""
+
+    async def run(self, argv: list[str], **_: Any) -> process.Completed:
+        words = " ".join(argv)
+        said = ""
+        if argv[1] == "compose":
+            said, words = "", "compose " + " ".join(argv[4:])
+        if words.startswith("docker ps"):
+            said = "one two"
+        elif words.startswith("docker container inspect"):
+            said = json.dumps([self._inspected("one", "httpd"), self._inspected("two", "php-fpm")])
+        elif words.endswith("gate status"):
+            said = json.dumps(GATE)
+        else:
+            self.told.append(words)
+        if self.refuses and self.refuses in words:
+            raise process.failure(argv, 1, ["no"])
+        if self.stuck and self.stuck in words:
+            self.reached.set()
+            await asyncio.Event().wait()
+        return process.Completed(tuple(argv), 0, said, "", 0.0)
+
+    def _inspected(self, name: str, service: str) -> dict[str, Any]:
+        return {
+            "Id": name, "Name": f"/{name}", "Image": "sha256:1", "Created": "2026-01-01T00:00:00Z",
+            "State": {"Status": "running"}, "HostConfig": {},
+            "Config": {"Image": f"{service}:v1", "Labels": {docker.SERVICE_LABEL: service}},
+        }  # fmt: skip
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    one = Engine()
+    monkeypatch.setattr(process, "run", one.run)
+    return one
+
+
+async def test_a_stop_tells_the_owner_last_that_no_successor_comes(engine: Engine) -> None:
+    await compose().stop()
+    assert engine.told == ["compose stop httpd", "docker exec two gate retire", "compose stop"]
+
+
+@pytest.mark.parametrize("stuck", ["compose stop httpd", "gate status"])
+async def test_a_stop_that_is_interrupted_early_leaves_an_owner_that_waits_for_a_successor(
+    engine: Engine, stuck: str
+) -> None:
+    engine.stuck = stuck
+    stopping = asyncio.create_task(compose().stop())
+    async with asyncio.timeout(5):
+        await engine.reached.wait()
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    assert not [words for words in engine.told if "retire" in words]
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_gate_is_asked_to_recover_in_its_own_words(
+    monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    """One of an older release does not know the option: it does without a look what it is told."""
+    asked: list[str] = []
+    old = False
+
+    async def run(argv: list[str], **_: Any) -> process.Completed:
+        asked.append(" ".join(argv[3:]))
+        if old and "--force" in argv:
+            raise process.failure(
+                argv, 2, ["usage: gate [-h]", "gate: error: unrecognized arguments: --force"]
+            )
+        return process.Completed(tuple(argv), 0, json.dumps(GATE), "", 0.0)
+
+    monkeypatch.setattr(process, "run", run)
+    for knows in (True, False):
+        old = not knows
+        assert (await compose().recover(instance(), force=force))["role"] == "owner"
+    assert asked == (["gate recover --force"] * 2 if force else ["gate recover"]) + ["gate recover"]
+
+
+async def test_what_a_gate_refuses_is_not_asked_again_without_the_force(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run(argv: list[str], **_: Any) -> process.Completed:
+        raise process.failure(argv, 1, [json.dumps({"error": "no", "why": "nothing here", "next": "look"})])
+
+    monkeypatch.setattr(process, "run", run)
+    with pytest.raises(DevenvError, match="nothing here"):
+        await compose().recover(instance(), force=True)
+
+
+@pytest.mark.parametrize("refused", ["gate status", "gate retire"])
+async def test_an_owner_that_cannot_be_told_is_stopped_all_the_same(engine: Engine, refused: str) -> None:
+    engine.refuses = refused
+    await compose().stop()
+    assert engine.told[-1] == "compose stop"
 
 
 def test_an_event_is_whole_or_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import threading
 from pathlib import Path
@@ -56,6 +57,42 @@ async def test_down_saves_the_content_and_up_restores_it(
     await up(ctx)
     assert backend.owner.content["post"][-1] == "kept"
     assert any("restored from the snapshot" in notice.text for notice in told.of(Notice))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("call", ["check", "instances", "httpd"])
+async def test_a_down_that_is_interrupted_before_the_owner_ends_leaves_one_that_waits_for_a_successor(
+    ctx: Context, backend: FakeBackend, call: str
+) -> None:
+    await up(ctx)
+    backend.pause[call] = asyncio.Event()
+    task = asyncio.create_task(down(ctx))
+    async with asyncio.timeout(5):
+        await backend.reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert backend.owner.state == "running"
+    assert not backend.owner.retired
+    del backend.pause[call]
+    await up(ctx)
+    await down(ctx)
+    assert [saved.reason for saved in ctx.store.snapshots()] == ["down"]
+
+
+async def test_down_tells_the_owner_that_no_successor_comes_when_no_request_comes_any_more(
+    ctx: Context, backend: FakeBackend
+) -> None:
+    await up(ctx)
+    backend.pause["retired"] = asyncio.Event()
+    task = asyncio.create_task(down(ctx))
+    async with asyncio.timeout(5):
+        await backend.reached.wait()
+    assert [(one.service, one.state, one.retired) for one in backend.containers] == [
+        ("httpd", "exited", False), ("php-fpm", "running", True),
+    ]  # fmt: skip
+    assert "retire" not in backend.calls
+    backend.pause["retired"].set()
+    await task
 
 
 async def test_down_keeps_the_container_whose_content_was_not_saved(
@@ -180,19 +217,6 @@ async def test_a_restored_snapshot_replaces_the_content_and_saves_it_first(
     await content.restore(ctx, content.find_snapshot(ctx, "latest"))
     assert backend.owner.content == {"post": ["first"]}
     assert [saved.reason for saved in ctx.store.snapshots()] == ["saved", "before-restore"]
-
-
-async def test_recover_waits_until_the_instance_that_it_starts_answers(
-    ctx: Context, backend: FakeBackend
-) -> None:
-    await up(ctx)
-    await backend.start_beside("v2", lambda instance: None)
-    old = next(one for one in backend.containers if one.role == "moved")
-    backend.containers.remove(backend.owner)
-    old.state = "exited"
-    backend.looks_until_a_gate_answers = 2
-    await content.recover(ctx, old.name)
-    assert backend.owner is old
 
 
 def test_only_automatic_snapshots_are_pruned(tmp_path: Path) -> None:

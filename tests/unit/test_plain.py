@@ -32,7 +32,7 @@ RECEIPT = Receipt(
     lineage="0123456789abcdef",
     verified=True,
     reason="the fingerprints are the same",
-    tables=(Table("comment", 12, 12, same=True), Table("tag", None, 3, same=False)),
+    tables=(Table("comment", 12, 12, same=True), Table("tag", 3, 3, same=True)),
     total_before="x",
     total_after="x",
     closed_ms=70.4,
@@ -53,7 +53,8 @@ PROBE = {
 
 
 def test_a_receipt_in_words_has_the_verdict_last() -> None:
-    lines = words(RECEIPT)
+    tables = (Table("comment", 12, 12, same=True), Table("tag", None, 3, same=False))
+    lines = words(replace(RECEIPT, tables=tables))
     assert lines[0] == "v1 → v2   epoch 3 → 4, lineage 0123456789abcdef"
     assert lines[1].split() == ["shop-php-fpm-1", "1" * 12]
     assert [line.split() for line in lines if line.split()[0] in ("comment", "tag")] == [
@@ -75,11 +76,17 @@ def test_a_receipt_says_what_the_probe_counted_and_where_the_content_from_before
     [
         ({"lost": 2}, "the probe misses 2 acknowledged writes, finds 0 twice"),
         ({"duplicated": 1}, "the probe misses 0 acknowledged writes, finds 1 twice"),
-        ({"uncounted": "the page is gone"}, "the probe could not count its writes"),
+        ({"uncounted": "the page is gone"}, "the probe could not count its writes: the page is gone"),
+        ({"acknowledged": 0}, "not one write of the probe was acknowledged"),
     ],
 )
 def test_what_the_probe_misses_takes_the_verdict_back(wrong: dict[str, Any], reason: str) -> None:
     assert words(RECEIPT.with_probe(PROBE | wrong))[-1] == f"✗ content NOT verified: {reason}"
+
+
+def test_a_receipt_says_nothing_on_what_is_lost_where_that_could_not_be_counted() -> None:
+    lines = words(RECEIPT.with_probe(PROBE | {"uncounted": "the page is gone"}))
+    assert lines[-2] == "  probe: 8 writers, acknowledged 2335, failed 0, not counted; pause 250 ms"
 
 
 def test_a_receipt_without_a_pause_or_tables_has_words_too() -> None:

@@ -67,6 +67,38 @@ def test_nobody_is_gone_as_long_as_one_that_runs_has_not_answered() -> None:
         assert standing([*others, silent]) == Standing(unknown=(silent,))
 
 
+def staged(name: str, state: str = "running") -> Instance:
+    one = instance(name, "incoming", 1, state=state)
+    assert one.gate is not None
+    return replace(one, gate=replace(one.gate, staged=True))
+
+
+def gave_to(name: str, successor: str, state: str = "running") -> Instance:
+    one = instance(name, "moved", 1, state=state)
+    assert one.gate is not None
+    return replace(one, gate=replace(one.gate, successor={"uid": successor, "address": "10.0.0.3:9000"}))
+
+
+def test_one_that_has_all_of_the_content_but_whose_giver_is_gone_wants_a_person() -> None:
+    """It would ask for the giver's word for ever; and it may be the only one that has the content."""
+    for state in ("running", "exited"):
+        whole = staged("b", state)
+        for others in ([], [instance("c", "fresh")], [gave_to("a", "another")], [instance("d", "incoming")]):
+            found = standing([whole, *others])
+            assert "is not there" in found.problem
+            assert "devenv recover --from b" in found.next_step
+            assert (found.resume, found.revive, found.discard) == (None, None, ())
+
+
+def test_one_that_has_all_of_the_content_goes_on_with_its_giver_though_they_were_stopped() -> None:
+    giver, whole = gave_to("a", "b"), staged("b")
+    assert standing([giver, whole]) == Standing(resume=whole)
+    assert standing([instance("a", "moved"), whole]) == Standing(resume=whole)
+    stopped = gave_to("a", "b", "exited")
+    assert standing([stopped, whole]) == Standing(revive=stopped)
+    assert standing([giver, staged("b", "exited")]) == Standing(revive=staged("b", "exited"))
+
+
 def test_one_that_takes_the_content_back_comes_before_a_newer_one_that_waits_for_it() -> None:
     back, new = instance("a", "incoming", 1), instance("b", "incoming", 0)
     assert back.gate is not None
@@ -149,13 +181,16 @@ def test_a_silent_gate_makes_it_untidy() -> None:
 
 
 SETS = st.lists(
-    st.builds(
-        instance,
-        st.text("abcdef", min_size=1, max_size=3),
-        st.sampled_from(["owner", "moved", "incoming", "fresh", None]),
-        st.integers(0, 3),
-        lineage=st.sampled_from(["born", "other"]),
-        state=st.sampled_from(["running", "exited", "created"]),
+    st.one_of(
+        st.builds(
+            instance,
+            st.text("abcdef", min_size=1, max_size=3),
+            st.sampled_from(["owner", "moved", "incoming", "fresh", None]),
+            st.integers(0, 3),
+            lineage=st.sampled_from(["born", "other"]),
+            state=st.sampled_from(["running", "exited", "created"]),
+        ),
+        st.builds(staged, st.text("abcdef", min_size=1, max_size=3), st.sampled_from(["running", "exited"])),
     ),
     max_size=4,
     unique_by=lambda one: one.name,
@@ -168,6 +203,8 @@ def test_content_without_a_living_owner_is_never_removed(instances: list[Instanc
     found = standing(instances)
     going = {*found.moved, *found.forks, *found.discard}
     holders = [one for one in going if one.gate and one.gate.role in ("owner", "moved")]
+    whole = [one for one in going if one.gate and one.gate.staged]
+    assert not whole or found.owner is not None
     if found.problem:
         assert not going
         assert found.next_step
