@@ -32,13 +32,18 @@ def _another(log: str) -> str:
     return f"see its log: {log}; or is it of another devenv than this one?"
 
 
-def failure(name: str, error: CommandFailed) -> DevenvError:
-    """The gate says what failed, why and what next: that, and not the exit code of what asked it."""
+def failure(name: str, log: str, error: CommandFailed) -> DevenvError:
+    """What failed in the gate's own words, and not the exit code of what asked it. `log` as for `status`."""
     for text in reversed(error.log_tail.splitlines()):
-        with suppress(ValueError, KeyError, TypeError):
-            said = json.loads(text)
-            return DevenvError(f"{name}: {said['error']}", said["why"], said["next"])
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
+            return failed(name, json.loads(text), f"see its log: {log}")
     return error
+
+
+def failed(name: str, said: Mapping[str, Any], next_step: str, log_tail: str = "") -> DevenvError:
+    """What a gate failed of, as an error. Its advice stays what the instance says: ours is `next_step`."""
+    why, advice = str(said["why"]), str(said["next"])
+    return DevenvError(f"{name}: {said['error']}", why, next_step, log_tail, instance_says=advice)
 
 
 def event(text: str) -> Mapping[str, Any] | None:

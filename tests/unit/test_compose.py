@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from devenv.backends import gates
 from devenv.backends.compose import Compose, _saved_at_the_end
-from devenv.errors import DevenvError
+from devenv.engine.outcome import failure
+from devenv.errors import CommandFailed, DevenvError
 from devenv.model.instance import Gate, Instance
 from devenv.model.stack import Stack
 from devenv.tools import docker, process
@@ -99,6 +102,39 @@ async def test_an_answer_that_cannot_be_read_is_an_error_of_the_instance(
     with pytest.raises(DevenvError, match="devenv-php-fpm-1 says cannot be read") as error:
         await compose().gate(instance())
     assert "docker logs devenv-php-fpm-1" in error.value.next_step
+
+
+PROBLEM = {"error": "no room", "why": ["the disk", 7], "next": "run this"}
+
+
+def refused(*lines: str) -> CommandFailed:
+    return CommandFailed("gate", "exit code 1", "?", argv=["docker"], code=1, log_tail="\n".join(lines))
+
+
+def test_what_a_gate_advises_is_told_as_its_words_and_the_next_step_is_ours() -> None:
+    error = gates.failure("a", "docker logs a", refused("noise", json.dumps(PROBLEM), "[]"))
+    assert (error.what, error.why) == ("a: no room", "['the disk', 7]")
+    assert (error.instance_says, error.next_step) == ("run this", "see its log: docker logs a")
+    told = failure(error, Path("crash.log"))
+    assert (told.instance_says, told.next) == ("run this", "see its log: docker logs a")
+
+
+def test_what_is_no_error_of_a_gate_stays_the_one_of_the_command() -> None:
+    for said in ("", "[]", "{}", "7", "[" * 100_000, json.dumps({"error": "x"})):
+        error = refused(said)
+        assert gates.failure("a", "docker logs a", error) is error
+
+
+async def test_an_instance_that_failed_to_start_does_not_speak_for_devenv(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = compose()
+    broken = replace(instance(), gate=Gate.from_json({**GATE, "failed": PROBLEM}))
+    monkeypatch.setattr(backend, "instances", AsyncMock(return_value=[broken]))
+    monkeypatch.setattr(backend, "log_tail", AsyncMock(return_value="its log"))
+    error = await backend._explain(refused("unhealthy"))
+    assert (error.instance_says, error.next_step) == ("run this", "see its log below")
+    assert error.log_tail == "its log"
 
 
 @pytest.mark.parametrize("record", [b"", b"{", b"[]", b"\xff", b'{"uid": 7, "role": "owner"}', None])
