@@ -16,18 +16,29 @@ from collections.abc import Sequence
 
 
 class DevenvError(Exception):
-    """Phrases without a full stop; `log_tail` is what the failing program said last."""
+    """Phrases without a full stop; `log_tail` is what the failing program said last.
+
+    `next_step` is devenv's own advice. `instance_says` is that of a container, which may be anybody's.
+    """
 
     default_exit_code = 1
 
     def __init__(
-        self, what: str, why: str, next_step: str, log_tail: str = "", exit_code: int | None = None
+        self,
+        what: str,
+        why: str,
+        next_step: str,
+        log_tail: str = "",
+        exit_code: int | None = None,
+        *,
+        instance_says: str = "",
     ) -> None:
         super().__init__(f"{what}: {why}")
         self.what = what
         self.why = why
         self.next_step = next_step
         self.log_tail = log_tail
+        self.instance_says = instance_says
         self.exit_code = self.default_exit_code if exit_code is None else exit_code
 
 

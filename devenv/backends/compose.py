@@ -332,7 +332,8 @@ class Compose:
             return await self._port_taken(error)
         for instance in reversed(await self.instances()):
             if instance.gate is not None and instance.gate.failed:
-                return gates.told(instance.name, instance.gate.failed, await self.log_tail(instance))
+                tail = await self.log_tail(instance)
+                return gates.failed(instance.name, instance.gate.failed, "see its log below", tail)
             # Its restart policy starts it again and again: it may run at this very moment.
             named = instance.id in error.log_tail
             if named or not instance.running or instance.health == "unhealthy":
@@ -374,7 +375,7 @@ class Compose:
                     "it was stopped, or has crashed",
                     f"see why: docker logs {instance.name}; devenv up starts it again",
                 ) from error
-            raise gates.failure(instance.name, error) from error
+            raise gates.failure(instance.name, f"docker logs {instance.name}", error) from error
         return answer
 
     async def _journal(self, instance: Instance) -> list[Mapping[str, Any]]:

@@ -52,18 +52,20 @@ def _another(log: str) -> str:
     return f"see its log: {log}; or is it of another devenv than this one?"
 
 
-def failure(name: str, error: CommandFailed) -> DevenvError:
-    """The gate says what failed, why and what next: that, and not the exit code of what asked it."""
+def failure(name: str, log: str, error: CommandFailed) -> DevenvError:
+    """What failed in the gate's own words, and not the exit code of what asked it. `log` as for `status`."""
     for text in reversed(error.log_tail.splitlines()):
         with suppress(ValueError, RecursionError):
             if is_failure(said := json.loads(text)):
-                return told(name, said)
+                return failed(name, said, f"see its log: {log}")
     return error
 
 
-def told(name: str, failed: Mapping[str, str], tail: str = "") -> DevenvError:
-    """What an instance says has failed. Its advice is not ours: the application can have it say anything."""
-    return DevenvError(f"{name}: {failed['error']}", failed["why"], f"{failed['next']} (says {name})", tail)
+def failed(name: str, said: Mapping[str, str], next_step: str, log_tail: str = "") -> DevenvError:
+    """What a gate failed of, as an error. Its advice stays what the instance says: ours is `next_step`."""
+    return DevenvError(
+        f"{name}: {said['error']}", said["why"], next_step, log_tail, instance_says=said["next"]
+    )
 
 
 async def recover(

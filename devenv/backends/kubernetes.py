@@ -390,10 +390,10 @@ class Kubernetes:
             if one.name != cause.pod:
                 continue
             tail = await self.log_tail(one)
-            if failed := await self._failed(one):
-                return gates.told(one.name, failed, tail)
-            why = ": ".join(filter(None, (cause.reason, cause.message)))
             look = f"see: {self.by_hand('look', one)}"
+            if failed := await self._failed(one):
+                return gates.failed(one.name, failed, look, tail)
+            why = ": ".join(filter(None, (cause.reason, cause.message)))
             return did_not_come_up(one.name, one.image, one.tag, why, look, tail)
         return DevenvError(f"{cause.pod} did not come up", cause.reason, "it is gone; try again")
 
@@ -557,7 +557,7 @@ class Kubernetes:
             try:
                 answer: process.Completed = await asked
             except CommandFailed as error:
-                raise gates.failure(instance.name, error) from error
+                raise gates.failure(instance.name, self.by_hand("log", instance), error) from error
             return answer
 
     # The end

@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 
 from devenv import __version__
 from devenv.cli import commands
+from devenv.cli.output import write
 from devenv.model.actions import COMMANDS, Action
 
 USAGE = 2
@@ -76,7 +77,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         result: Any = build()(list(argv), exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        print(f"devenv: {error}\n  next: devenv {_named(argv)}--help", file=sys.stderr)
+        write(sys.stderr, f"devenv: {error}", f"  next: devenv {_named(argv)}--help")
         return USAGE
     return result if isinstance(result, int) else 0
 

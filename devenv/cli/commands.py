@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from devenv.cli.output import write
 from devenv.cli.session import Common, Session, on_a_terminal, perform, preferences_path, state_folder
 from devenv.errors import UsageError
 from devenv.model import platform as platforms
@@ -359,7 +360,8 @@ def config_path(*, common: Common = DEFAULT) -> int:
 def _ask(words: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError("this needs a yes", words, "say it beforehand: --yes")
-    print(f"{words}\nGo on? [y/N] ", end="", file=sys.stderr, flush=True)
+    write(sys.stderr, words)
+    write(sys.stderr, "Go on? [y/N] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was done", "it was not confirmed", "say y, or --yes beforehand")
 

@@ -7,15 +7,15 @@ import os
 import shlex
 import sys
 import textwrap
-from typing import TextIO
 
-from devenv.logs.harmless import harmless
+from devenv.cli.output import write
+from devenv.logs import ansi, harmless
 from devenv.model import events as e
 from devenv.model.answers import in_words
 from devenv.model.commands import only_reads
 from devenv.model.course import simple
 from devenv.model.receipt import from_json, words
-from devenv.model.words import GLYPHS
+from devenv.model.words import GLYPHS, quoted
 
 _COLOURS = {"✓": "32", "✗": "31", "!": "33", "·": "2", "○": "33", "▸": "36", "$": "2"}
 _SLOW = 1.0
@@ -29,18 +29,12 @@ class Plain:
 
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
-        self._terminal = _a_terminal(sys.stderr) or _a_terminal(sys.stdout)
-        self._colour = _a_terminal(sys.stderr) and "NO_COLOR" not in os.environ
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._colour = terminal and "NO_COLOR" not in os.environ
         self._pending: dict[str, asyncio.TimerHandle] = {}
         self._counted_at = 0.0
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")
 
     def __call__(self, event: e.Event) -> None:
-        if self._terminal:
-            # A pipe gets what was said, a terminal must not be steered by it.
-            event = harmless(event)
         match event:
             case e.StepStarted():
                 self._announce(event)
@@ -61,12 +55,13 @@ class Plain:
             case e.Notice():
                 self._say("!" if event.level == "warning" else "▸", event.text)
             case e.ReceiptWritten():
-                self._print("\n".join(words(from_json(event.receipt))))
+                self._print(*words(from_json(event.receipt)))
                 self._say("▸", f"receipt: {event.path}")
             case e.Answer():
-                self._print(in_words(event))
+                self._print(*in_words(event))
             case e.LogLine():
-                self._print(f"{event.source} | {event.text}")
+                text = ansi.clean(event.text).text
+                self._print(f"{quoted(event.source)} | {text}", longest=2 * ansi.LONGEST)
             case e.ActionFailed():
                 self._failed(event)
             case e.ActionEnded():
@@ -111,36 +106,23 @@ class Plain:
     def _failed(self, event: e.ActionFailed) -> None:
         self._say("✗", event.what)
         self._say(" ", f"why:  {event.why}")
+        if event.instance_says:
+            self._say(" ", f"the instance says: {event.instance_says}")
         self._say(" ", f"next: {event.next}")
-        for line in event.log_tail.splitlines():
-            self._say(" ", f"| {line}", indent=2)
+        for line in harmless.tail(event.log_tail):
+            self._say(" ", line, indent=2)
 
     def _over(self, event: e.ActionEnded) -> None:
         if event.exit_code == 130:
             self._say("○", f"{event.action} interrupted after {event.seconds:.1f} s")
         if event.url:
             self._say("✓", f"{event.action} took {event.seconds:.1f} s")
-            self._print(event.url)
+            self._print(quoted(event.url))
 
     def _say(self, glyph: str, text: str, indent: int = 0) -> None:
         if self._colour and glyph in _COLOURS:
             glyph = f"\033[{_COLOURS[glyph]}m{glyph}\033[0m"
-        _write(sys.stderr, f"{' ' * indent}{glyph} {text}")
+        write(sys.stderr, text, sign=f"{' ' * indent}{glyph} ")
 
-    def _print(self, text: str) -> None:
-        _write(sys.stdout, text)
-
-
-def _a_terminal(stream: TextIO | None) -> bool:
-    """None is what a shell has closed: `2>&-`."""
-    return stream is not None and stream.isatty()
-
-
-def _write(stream: TextIO | None, text: str) -> None:
-    if stream is None:
-        return  # `print` would take stdout for it.
-    try:
-        print(text, file=stream, flush=True)
-    except OSError:
-        # The pipe's reader or the terminal is gone; what runs goes on without it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    def _print(self, *lines: str, longest: int = harmless.LONGEST) -> None:
+        write(sys.stdout, *lines, longest=longest)

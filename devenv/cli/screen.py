@@ -22,7 +22,6 @@ from devenv.cli.session import (
     state_folder,
 )
 from devenv.engine.outcome import INTERRUPTED, outcome
-from devenv.errors import DevenvError
 from devenv.model.events import Emit, Event, Notice
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def show(common: Common) -> int:
     front = front_end(common)
     try:
         return asyncio.run(_show(common, front))
-    except DevenvError as error:
+    except Exception as error:
         return asyncio.run(outcome("up", refused(error), front, crash=crash_log()))
     except asyncio.CancelledError:
         # By the third signal, which does not wait.

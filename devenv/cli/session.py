@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from devenv.engine.outcome import INTERRUPTED, outcome
 from devenv.engine.store import unusable
-from devenv.errors import DevenvError, UsageError
+from devenv.errors import UsageError
 from devenv.model import stack as config
 from devenv.model.events import Emit, Notice
 from devenv.model.stack import BackendName, Stack
@@ -162,13 +162,13 @@ def perform(action: str, common: Common, use: Use, *, url: bool = False) -> int:
 async def _to_its_end(action: str, common: Common, use: Use, front: Emit, url: bool) -> int:
     try:
         stack, path = load_stack(common)
-    except DevenvError as error:
+    except Exception as error:
         return await outcome(action, refused(error), front, crash=crash_log())
     work = _guarded(Session(action, common, stack, path, front), use)
     return await outcome(action, work, front, crash=crash_log(), url=stack.url if url else "")
 
 
-async def refused(error: DevenvError) -> int:
+async def refused(error: Exception) -> int:
     """The work of an action that could not even begin."""
     raise error
 

@@ -77,7 +77,7 @@ def advice(broken: Sequence[Check], *, tried: bool, options: str = "") -> str:
 def _install(recipe: Recipe, host: Host, become: Sequence[str]) -> Mend:
     does = []
     for path, text in recipe.files.items():
-        does += [f"write {path}:", *(f"    {line}".rstrip() for line in text.splitlines())]
+        does += [f"write {path}:", *(f"  | {line}".rstrip() for line in text.splitlines())]
     if recipe.files:
         does.append(shlex.join([*become, "apt-get", "update"]))
     does.append(shlex.join([*become, *apt.install_argv(recipe.packages)]))

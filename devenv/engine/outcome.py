@@ -10,6 +10,7 @@ from pathlib import Path
 
 from devenv.engine.store import unusable
 from devenv.errors import DevenvError
+from devenv.logs.ansi import visible
 from devenv.model.events import ActionEnded, ActionFailed, ActionStarted, Emit
 
 INTERRUPTED = 130
@@ -39,17 +40,32 @@ def failure(error: Exception, crash: Path) -> ActionFailed:
     if isinstance(error, OSError) and _within(error, crash.parent):
         error = unusable(crash.parent, error)
     if isinstance(error, DevenvError):
-        return ActionFailed(error.what, error.why, error.next_step, error.log_tail, error.exit_code)
-    trace = "".join(traceback.format_exception(error))
+        return ActionFailed(
+            error.what,
+            error.why,
+            error.next_step,
+            error.log_tail,
+            error.exit_code,
+            error.instance_says,
+        )
     what, why = "devenv itself failed", f"{type(error).__name__}: {error}"
     try:
-        crash.parent.mkdir(parents=True, exist_ok=True)
-        crash.write_text(trace)
+        write_trace(error, crash)
     except OSError as refused:
         # It is nowhere else then; and whatever the disk says, the action is told to have ended.
         lost = f"please report it, with its trace, which could not be kept in {crash}: {refused.strerror}"
-        return ActionFailed(what, why, lost, trace)
+        return ActionFailed(what, why, lost, _trace(error))
     return ActionFailed(what, why, f"please report it, with {crash}")
+
+
+def write_trace(error: BaseException, crash: Path) -> None:
+    """Keep the trace in a file, which is read on a terminal, too. Raises OSError where it cannot be kept."""
+    crash.parent.mkdir(parents=True, exist_ok=True)
+    crash.write_text("".join(f"{visible(line)}\n" for line in _trace(error).split("\n")), encoding="utf-8")
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)).rstrip("\n")
 
 
 def _within(error: OSError, folder: Path) -> bool:

@@ -302,6 +302,7 @@ async def _undo_or_finish(ctx: Context, course: _Course, error: BaseException) -
             error.next_step,
             error.log_tail,
             error.exit_code,
+            instance_says=error.instance_says,
         ) from error
     raise error
 

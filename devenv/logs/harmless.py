@@ -1,37 +1,33 @@
-"""Events as a terminal may have them: nothing of what a program or a container said can steer it."""
+"""Text as it may leave for a terminal. Front ends call this where they write, not where text comes from.
+
+Nothing that a program or a container said can steer the terminal, and no value can begin a line of its own.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Any
 
-from devenv.logs.ansi import visible
-from devenv.model.events import Event
+from devenv.logs.ansi import clean, visible
 
-_CONTROLS = re.compile(r"[^\n\x20-\x7e]")
-"""Most words have none of these, and are left as they are without another look."""
+LONGEST = 4000
+"""Characters of a line that are shown: no person reads on, and what comes next must stay in sight."""
+
+_BREAK = re.compile(r"[\r\n]+")
 
 
-def harmless(event: Event) -> Event:
-    """The event with each control character in its words shown as a sign; lines stay lines."""
-    changed = {}
-    for field in fields(event):
-        value = getattr(event, field.name)
-        if (safe := _safe(value)) is not value:
-            changed[field.name] = safe
-    return replace(event, **changed) if changed else event
+def line(text: str, longest: int = LONGEST) -> str:
+    """The text as one line: a break in it is shown as ⏎, what a terminal would hide or obey as a sign.
+
+    What is longer than `longest` is cut, and says so. The very same text where nothing had to change.
+    """
+    if len(text) > longest:
+        text = f"{text[:longest]}… {len(text) - longest:,} characters more"
+    if text.isprintable():
+        return text
+    return visible(_BREAK.sub("⏎", text.rstrip("\r\n")).replace("\t", " "))
 
 
-def _safe(value: Any) -> Any:
-    """The very same object where nothing had to change."""
-    if isinstance(value, str):
-        return "\n".join(visible(line) for line in value.split("\n")) if _CONTROLS.search(value) else value
-    if isinstance(value, Mapping):
-        safe = {name: _safe(one) for name, one in value.items()}
-        return safe if any(safe[name] is not one for name, one in value.items()) else value
-    if isinstance(value, tuple | list):
-        made = [_safe(one) for one in value]
-        return type(value)(made) if any(a is not b for a, b in zip(made, value, strict=True)) else value
-    return value
+def tail(text: str) -> list[str]:
+    """The end of a log, line by line, each marked so that it does not pass for a line of ours."""
+    lines = text.strip("\r\n").split("\n") if text.strip() else []
+    return [line(f"| {clean(one).text}") for one in lines]

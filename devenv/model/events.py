@@ -152,8 +152,11 @@ class ActionFailed(Fact):
     what: str
     why: str
     next: str
+    """devenv's own advice."""
     log_tail: str = ""
     exit_code: int = 1
+    instance_says: str = ""
+    """What the container that failed advises; it may be anybody's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter
 
-from devenv.model.words import short
+from devenv.model.words import name, short
 
 FORMAT = 1
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -125,18 +125,20 @@ def _reader() -> TypeAdapter[Receipt]:
 
 
 def words(receipt: Receipt) -> list[str]:
-    """For a person, the verdict last."""
+    """For a person, a text for each line, the verdict last."""
     old, new = receipt.old, receipt.new
-    width = max((len(table.name) for table in receipt.tables), default=5)
+    tables = [(name(table.name), table) for table in receipt.tables]
+    width = max((len(named) for named, _ in tables), default=5)
+    way = f"{name(old.release)} → {name(new.release)}"
     lines = [
-        f"{old.release} → {new.release}   epoch {old.epoch} → {new.epoch}, lineage {receipt.lineage}",
-        f"  {old.instance}  {short(old.digest)}",
-        f"  {new.instance}  {short(new.digest)}",
+        f"{way}   epoch {old.epoch} → {new.epoch}, lineage {receipt.lineage}",
+        f"  {name(old.instance)}  {short(old.digest)}",
+        f"  {name(new.instance)}  {short(new.digest)}",
         f"  {'table':{width}}  {'before':>8}  {'after':>8}",
     ]
-    for table in receipt.tables:
+    for named, table in tables:
         mark = "=" if table.same else "≠"
-        lines.append(f"  {table.name:{width}}  {_rows(table.before)}  {_rows(table.after)}  {mark}")
+        lines.append(f"  {named:{width}}  {_rows(table.before)}  {_rows(table.after)}  {mark}")
     if receipt.closed_ms is not None:
         lines.append(
             f"  closed for {receipt.closed_ms:.0f} ms; held {receipt.held}, relayed {receipt.relayed}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from devenv.model.state import StepState
@@ -14,6 +15,11 @@ GLYPHS: dict[StepState, str] = {
     "skipped": "·",
     "cancelled": "○",
 }
+
+
+_NAME = re.compile(r"([\w./~-]\S*)?")
+_LONGEST_NAME = 63
+"""Of a pod's name there are no more characters, and of a table's seldom."""
 
 
 def age(seconds: float) -> str:
@@ -49,3 +55,16 @@ def home(path: str) -> str:
 def short(digest: str) -> str:
     """Enough of it to tell images apart."""
     return digest.rpartition(":")[2][:12]
+
+
+def name(text: str) -> str:
+    """What others have named, for a column: cut where it is long."""
+    return quoted(text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…")
+
+
+def quoted(text: str) -> str:
+    """What others have named, for the beginning of a line: in quotes unless it looks like a name or a path.
+
+    So it does not pass for words of ours, which begin with a sign, or with `next: `.
+    """
+    return text if _NAME.fullmatch(text) else f'"{text}"'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.dom import DOMNode
 
 from devenv.engine.desk import Desk
-from devenv.logs.harmless import harmless
+from devenv.engine.outcome import write_trace
+from devenv.logs import harmless
 from devenv.model import events as e
 from devenv.model.actions import ACTIONS, action, shown
 from devenv.model.answers import in_words
@@ -26,6 +25,7 @@ from devenv.model.state import State, apply
 from devenv.tui import dialogs, keybar
 from devenv.tui.driver import Terminal
 from devenv.tui.intents import INTENTS, show_receipt
+from devenv.tui.lines import Lines
 from devenv.tui.log_pane import LogPane
 from devenv.tui.main import Main, View
 from devenv.tui.palette import Actions
@@ -35,6 +35,8 @@ from devenv.tui.theme import THEMES
 
 _DRAW = 0.05
 """Seconds between two looks at what is new: more often than an eye follows is work for nothing."""
+_LONGEST_TOLD = 400
+"""Characters of a toast: it hides what is below it."""
 _BUSY_TICK = 0.2
 _IDLE_TICK = 15.0
 """Only ages change then."""
@@ -129,7 +131,6 @@ class DevenvApp(App[None]):
 
     def take(self, event: e.Event) -> None:
         """From the desk, in the same loop. Drawn soon, with what comes meanwhile."""
-        event = harmless(event)
         self.state = apply(self.state, event)
         self._news.append(event)
         if not self._drawing and self.is_running:
@@ -192,7 +193,7 @@ class DevenvApp(App[None]):
 
     def _answered(self, answer: e.Answer) -> None:
         if answer.about in ("snapshot", "restore", "open"):
-            self.tell(in_words(answer))
+            self.tell(" ".join(in_words(answer)))
         elif answer.about == "doctor" and not (self.state.busy and self.state.action == "doctor"):
             self._examined(answer)
         elif answer.about in ("verify", "status", "snapshots", "recover"):
@@ -244,13 +245,14 @@ class DevenvApp(App[None]):
             node = node.parent
 
     def tell(self, text: str, *, wrong: bool = False) -> None:
+        text = harmless.line(text, _LONGEST_TOLD)
         # Markup in the words of a program is not ours to interpret.
         self.notify(text, severity="warning" if wrong else "information", markup=False)
 
     def show_text(
         self,
         title: str,
-        text: Content | str,
+        text: Lines,
         offers: dict[str, str] | None = None,
         does: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
@@ -267,6 +269,8 @@ class DevenvApp(App[None]):
 
     def copy(self, text: str, what: str) -> None:
         """To the terminal's clipboard, and to the machine's where there is a program for it."""
+        # Also what no encoding has, as in the name of a file.
+        text = text.encode(errors="replace").decode()
         self.copy_to_clipboard(text)
         self.run_worker(self.desk.copy(text), exit_on_error=False)
         self.tell(f"copied: {what}, {len(text.splitlines())} lines")
@@ -319,7 +323,7 @@ class DevenvApp(App[None]):
             ("cancel", f"cancel {self.state.action}, put things in order, and leave"),
         ]
         text = f"{self.state.action} is at work. The stack itself goes on in any case."
-        self.push_screen(dialogs.Choose("Quit", options, text=text), self._leave_how)
+        self.push_screen(dialogs.Choose("Quit", options, text=[text]), self._leave_how)
 
     def _leave_how(self, how: str | None) -> None:
         if how == "cancel":
@@ -340,7 +344,8 @@ class DevenvApp(App[None]):
             lines.append(f"{way}: {word}; {self.state.receipt.path}")
         if self.state.failure is not None:
             failed = self.state.failure
-            lines.append(f"last error: {failed.what}: {failed.why}; next: {failed.next}")
+            says = f"; the instance says: {failed.instance_says}" if failed.instance_says else ""
+            lines.append(f"last error: {failed.what}: {failed.why}{says}; next: {failed.next}")
         return lines
 
     def _handle_exception(self, error: Exception) -> None:
@@ -351,6 +356,5 @@ class DevenvApp(App[None]):
     def write_crash(self, path: Path) -> None:
         # A disk that refuses must not hide what happened.
         with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
             if self.crash is not None:
-                path.write_text("".join(traceback.format_exception(self.crash)))
+                write_trace(self.crash, path)

@@ -10,15 +10,16 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
 from textual.events import Resize
 from textual.screen import ModalScreen
-from textual.widgets import Button, Checkbox, Input, Label, OptionList, Static
+from textual.widgets import Button, Checkbox, Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from devenv.model.plan import Plan
 from devenv.model.probe import MOST_WRITERS
 from devenv.model.stack import RELEASE
+from devenv.model.words import name
+from devenv.tui.lines import Field, Lines, Words, line, lines
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class Dialog(ModalScreen[T]):
         with Vertical() as frame:
             frame.border_title = self._title
             yield from self.content()
-            yield Label(self.keys, classes="keys", markup=False)
+            yield Words([self.keys], classes="keys")
 
     def content(self) -> ComposeResult:
         raise NotImplementedError
@@ -71,12 +72,12 @@ class Confirm(Dialog[bool]):
     ]
     keys = "y yes   n, esc no   ← → and enter choose"
 
-    def __init__(self, title: str, text: str, yes: str, *, no: str = "No, leave it") -> None:
+    def __init__(self, title: str, text: Lines, yes: str, *, no: str = "No, leave it") -> None:
         super().__init__(title)
         self._text, self._yes, self._no = text, yes, no
 
     def content(self) -> ComposeResult:
-        yield Static(self._text, markup=False)
+        yield Words(self._text)
         with Horizontal():
             yield Button(self._no, id="no", compact=True)
             yield Button(self._yes, id="yes", variant="error", compact=True)
@@ -129,23 +130,22 @@ class Upgrade(Dialog[Wanted]):
         self._plan, self._current, self._release, self._writers = plan, current, release, writers
 
     def content(self) -> ComposeResult:
-        yield Static(
-            Content.assemble(
-                f"php-fpm has {self._current}. Each step begins when the one before it is proven;\n"
-                "until the hand-over is complete, the old instance can still go on.\n",
-            )
+        current = name(self._current)
+        yield Words(
+            [
+                f"php-fpm has {current}. Each step begins when the one before it is proven;",
+                "until the hand-over is complete, the old instance can still go on.",
+                "",
+                *(f"  {number} {step.title}" for number, step in enumerate(self._plan.steps, 1)),
+            ]
         )
-        steps = [
-            Content.assemble(f"  {number} ", step.title) for number, step in enumerate(self._plan.steps, 1)
-        ]
-        yield Static(Content("\n").join(steps))
         yield Label("", id="wrong", markup=False)
         with Horizontal():
             yield Label("to release ", id="to")
-            yield Input(self._release, id="release", compact=True, select_on_focus=True)
+            yield Field(self._release, id="release", compact=True, select_on_focus=True)
         with Horizontal():
             yield Tick("probe: write through the site meanwhile. writers: ", True, id="probe", compact=True)
-            yield Input(str(self._writers), id="writers", restrict=r"[0-9]*", compact=True, max_length=3)
+            yield Field(str(self._writers), id="writers", restrict=r"[0-9]*", compact=True, max_length=3)
         with Horizontal():
             yield Button("Begin", id="begin", variant="primary", compact=True)
             yield Button("Leave", id="leave", compact=True)
@@ -191,14 +191,14 @@ class Choose(Dialog[str]):
     """
     keys = "↑ ↓ move   enter chooses   esc goes back"
 
-    def __init__(self, title: str, options: Sequence[tuple[str, str]], *, text: str = "") -> None:
+    def __init__(self, title: str, options: Sequence[tuple[str, str]], *, text: Lines = ()) -> None:
         super().__init__(title)
         self._options, self._text = options, text
 
     def content(self) -> ComposeResult:
         if self._text:
-            yield Static(self._text, markup=False)
-        yield OptionList(*(Option(Content(words), id=key) for key, words in self._options))
+            yield Words(self._text)
+        yield OptionList(*(Option(line(words), id=key) for key, words in self._options))
 
     def on_mount(self) -> None:
         self.query_one(OptionList).focus()
@@ -229,9 +229,9 @@ class Text(Dialog[str]):
         Binding("y", "copy", show=False),
     ]
 
-    def __init__(self, title: str, text: Content | str, offers: dict[str, str] | None = None) -> None:
+    def __init__(self, title: str, text: Lines, offers: dict[str, str] | None = None) -> None:
         super().__init__(title)
-        self._text = text if isinstance(text, Content) else Content(text)
+        self._text = text
         self._offers = offers or {}
         words = "".join(f"{key} {what}   " for key, what in self._offers.items())
         self.keys = f"{words}↑ ↓ scroll   y copies   esc goes back"
@@ -240,7 +240,7 @@ class Text(Dialog[str]):
 
     def content(self) -> ComposeResult:
         with VerticalScroll():
-            yield Static(self._text)
+            yield Words(self._text)
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
@@ -262,4 +262,4 @@ class Text(Dialog[str]):
 
     @property
     def plain(self) -> str:
-        return self._text.plain
+        return lines(self._text).plain

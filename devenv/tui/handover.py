@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from devenv.model.course import Course, Part, course, simple
 from devenv.model.events import PhaseReached
 from devenv.model.receipt import Receipt, from_json
 from devenv.model.state import State
-from devenv.model.words import home
-from devenv.tui.panels import Clock, Panel, Parts
+from devenv.model.words import home, name
+from devenv.tui.lines import Run
+from devenv.tui.panels import Clock, Panel
 
 _FEWEST_PHASES = 4
 
@@ -70,29 +71,30 @@ class Side(Panel):
             return replace(part, gate="open" if serves else part.gate if there else "removed")
         return part
 
-    def made_of(self, state: State) -> Content:
+    def made_of(self, state: State) -> Iterable[Content]:
         part = self._part(state)
         if not part.instance:
             words = "not started yet" if state.busy else "no hand-over yet: u begins one"
-            return Content.styled(f"{words}\n", "dim")
+            return [Content.styled(words, "dim"), Content("")]
         serves = part.gate.startswith("open")
         glyph, style = ("●", "bold $success") if serves else ("▸", "$warning")
         if part.gate in ("ended", "failed", "removed"):
             glyph, style = ("✗", "bold $error") if part.gate == "failed" else ("○", "dim")
-        return Content.assemble(
-            (part.release, "bold"), f"  {part.instance}\n", (f"{glyph} {part.gate or 'starts'}", style)
-        )
+        return [
+            Content.assemble((name(part.release), "bold"), f"  {part.instance}"),
+            Content.styled(f"{glyph} {part.gate or 'starts'}", style),
+        ]
 
 
 class Numbers(Panel):
     """What is counted: requests held and relayed, the pause, the probe."""
 
-    def made_of(self, state: State) -> Content:
+    def made_of(self, state: State) -> Iterable[Content]:
         now = course(state.phases)
-        lines = [_gates(now, _receipt(state), state.probe), _probe(state)]
         if state.busy and (step := _running(state)):
-            lines.insert(0, step)
-        return Content("\n").join(lines)
+            yield step
+        yield _gates(now, _receipt(state), state.probe)
+        yield _probe(state)
 
 
 def _running(state: State) -> Content | None:
@@ -123,7 +125,7 @@ def _probe(state: State) -> Content:
         words = "off: p starts it" if state.busy else "was off"
         return Content.assemble(("probe  ", "dim"), (words, "dim"))
     failed, lost = counted["failed"], counted.get("lost")
-    parts: Parts = [
+    parts: list[Run] = [
         ("probe  ", "dim"), (f"{counted['writers']}", "bold"), (" writers  acknowledged ", "dim"),
         (f"{counted['acknowledged']}", "bold"), ("  failed ", "dim"), (f"{failed}", _wrong(failed)),
     ]  # fmt: skip
@@ -153,14 +155,14 @@ class Verdict(Panel):
     DEFAULT_CSS = "Verdict { text-wrap: wrap; }"
     wraps = True
 
-    def made_of(self, state: State) -> Content:
+    def made_of(self, state: State) -> Iterable[Content]:
         receipt = _receipt(state)
         if receipt is None or state.receipt is None:
-            return Content("")
+            return []
         path = home(state.receipt.path)
         if len(path) + 12 > self.size.width > 0:
             path = f"…/{Path(path).name}"
-        return Content("\n").join([*verdict(receipt), Content.styled(f"receipt: {path}", "dim")])
+        return [*verdict(receipt), Content.styled(f"receipt: {path}", "dim")]
 
 
 def verdict(receipt: Receipt) -> list[Content]:
@@ -173,27 +175,28 @@ def verdict(receipt: Receipt) -> list[Content]:
 
 
 def tables(receipt: Receipt) -> Sequence[Content]:
-    width = max((len(table.name) for table in receipt.tables), default=5)
+    named = [name(table.name) for table in receipt.tables]
+    width = max(map(len, named), default=5)
     lines = [Content.styled(f"{'table':{width}}  {'before':>9}  {'after':>9}", "dim")]
-    for table in receipt.tables:
+    for words, table in zip(named, receipt.tables, strict=True):
         before, after = (("-" if count is None else f"{count:,}") for count in (table.before, table.after))
         mark, style = ("= same", "$success") if table.same else ("≠ DIFFERS", "bold $error")
-        lines.append(Content.assemble(f"{table.name:{width}}  {before:>9}  {after:>9}  ", (mark, style)))
+        lines.append(Content.assemble(f"{words:{width}}  {before:>9}  {after:>9}  ", (mark, style)))
     return lines
 
 
 class Phases(Panel):
     """Until the verdict the newest, so many as can be seen; then all, to be scrolled through."""
 
-    def made_of(self, state: State) -> Content:
+    def made_of(self, state: State) -> Iterable[Content]:
         if not state.phases:
-            return Content("")
+            return []
         phases = sorted(state.phases, key=lambda one: one.ms)
         around = self.parent.size.height if isinstance(self.parent, HandOver) else 0
         room = max(_FEWEST_PHASES, around - self.virtual_region.y - 1)
         shown = phases if state.receipt else phases[-room:]
-        lines = [Content.styled(f"{'ms':>9}  {'side':9} {'phase':12}", "dim")]
-        return Content("\n").join([*lines, *(_phase(one) for one in shown)])
+        head = Content.styled(f"{'ms':>9}  {'side':9} {'phase':12}", "dim")
+        return [head, *(_phase(one) for one in shown)]
 
 
 def _phase(one: PhaseReached) -> Content:

@@ -13,13 +13,15 @@ from textual.content import Content
 from devenv.engine.store import Saved
 from devenv.engine.upgrade import next_release
 from devenv.errors import UsageError
+from devenv.logs import harmless
 from devenv.model import plan, recovery
 from devenv.model.actions import ACTIONS, SCOPES, action, shown
 from devenv.model.receipt import Receipt
 from devenv.model.stack import schema
-from devenv.model.words import age, size
+from devenv.model.words import age, name, quoted, size
 from devenv.tui import dialogs
 from devenv.tui.handover import verdict
+from devenv.tui.lines import Lines
 from devenv.tui.main import View
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ def _probe(app: DevenvApp) -> None:
 def _build(app: DevenvApp) -> None:
     owner = app.state.owner
     release = owner.release if owner else app.desk.stack.stack.release
-    options = [(one, one) for one in dict.fromkeys((release, _next(release)))]
+    options = [(one, name(one)) for one in dict.fromkeys((release, _next(release)))]
 
     def answered(chosen: str | None) -> None:
         if chosen:
@@ -142,19 +144,26 @@ def _next(release: str) -> str:
 
 @_does("down")
 def _down(app: DevenvApp) -> None:
-    names = "\n".join(f"  {one.name}" for one in app.state.instances) or "  (none)"
-    text = f"The content is saved first, then these containers and the stack's network go:\n{names}\n"
-    _sure(app, "Down", f"{text}\nThe next up restores the content.", "Yes, down", "down")
+    text = [
+        "The content is saved first, then these containers and the stack's network go:",
+        *([f"  {quoted(one.name)}" for one in app.state.instances] or ["  (none)"]),
+        "",
+        "The next up restores the content.",
+    ]
+    _sure(app, "Down", text, "Yes, down", "down")
 
 
 @_does("reset")
 def _reset(app: DevenvApp) -> None:
-    name = app.desk.stack.stack.name
-    names = "\n".join(f"  container  {one.name}" for one in app.state.instances)
-    text = (
-        f"This goes for good:\n{names}\n  network    {name}_default\n  volume     {name}_snapshots\n\n"
-        "The site's content is in them. A last snapshot is kept on this machine if one can be had."
-    )
+    stack = app.desk.stack.stack.name
+    text = [
+        "This goes for good:",
+        *(f"  container  {one.name}" for one in app.state.instances),
+        f"  network    {stack}_default",
+        f"  volume     {stack}_snapshots",
+        "",
+        "The site's content is in them. A last snapshot is kept on this machine if one can be had.",
+    ]
     _sure(app, "Reset", text, "Yes, remove all of it", "reset")
 
 
@@ -166,10 +175,10 @@ def _cancel(app: DevenvApp) -> None:
         if sure and not app.desk.cancel():
             app.tell("Nothing is at work any more")
 
-    app.push_screen(dialogs.Confirm("Cancel", text, "Yes, cancel it", no="No, go on"), answered)
+    app.push_screen(dialogs.Confirm("Cancel", [text], "Yes, cancel it", no="No, go on"), answered)
 
 
-def _sure(app: DevenvApp, title: str, text: str, yes: str, action_: str, /, **options: object) -> None:
+def _sure(app: DevenvApp, title: str, text: Lines, yes: str, action_: str, /, **options: object) -> None:
     def answered(sure: bool | None) -> None:
         if sure:
             app.begin(action_, **options)
@@ -187,14 +196,19 @@ def _restore(app: DevenvApp) -> None:
 
     def answered(path: str | None) -> None:
         if path:
-            text = f"The content is replaced by that of\n  {path}\n\nWhat is there now is saved here first."
+            text = [
+                "The content is replaced by that of",
+                f"  {quoted(path)}",
+                "",
+                "What is there now is saved here first.",
+            ]
             _sure(app, "Restore", text, "Yes, restore it", "snapshot restore", name=path)
 
     app.push_screen(dialogs.Choose("Restore which snapshot?", options), answered)
 
 
 def _words(one: Saved) -> str:
-    return f"{age(time.time() - one.time):>5} old  {one.release:8} {one.reason:15} {size(one.bytes):>9}"
+    return f"{age(time.time() - one.time):>5} old  {name(one.release):8} {one.reason:15} {size(one.bytes):>9}"
 
 
 @_does("recover")
@@ -210,10 +224,11 @@ def _recover(app: DevenvApp) -> None:
             if against := recovery.objections(php_fpm, chosen):
                 app.tell(f"Recover: {against[0].what}; {against[0].why(chosen)}", wrong=True)
                 return
-            text = f"{name} goes on with {recovery.content_of(chosen)}. Lost is {action('recover').destroys}."
-            _sure(app, "Recover", text, "Yes, recover", "recover", from_=name)
+            lost = f"Lost is {action('recover').destroys}."
+            text = f"{quoted(chosen.name)} goes on with {recovery.content_of(chosen)}. {lost}"
+            _sure(app, "Recover", [text], "Yes, recover", "recover", from_=chosen.name)
 
-    options = [(one.name, f"{one.name}  {one.release}") for one in there]
+    options = [(one.name, f"{quoted(one.name)}  {name(one.release)}") for one in there]
     app.push_screen(dialogs.Choose("Recover from which instance?", options), answered)
 
 
@@ -229,8 +244,9 @@ def _receipt(app: DevenvApp) -> None:
 def show_receipt(app: DevenvApp, path: object, receipt: Receipt) -> None:
     """The verdict, the tables, the phases, the probe, and where it lies."""
     old, new = receipt.old, receipt.new
+    way = f"{name(old.release)} → {name(new.release)}"
     lines = [
-        Content.styled(f"{old.release} → {new.release}   epoch {old.epoch} → {new.epoch}", "bold"),
+        Content.styled(f"{way}   epoch {old.epoch} → {new.epoch}", "bold"),
         Content(f"old  {old.instance}  {old.digest.removeprefix('sha256:')[:12]}"),
         Content(f"new  {new.instance}  {new.digest.removeprefix('sha256:')[:12]}"),
         Content(""),
@@ -248,24 +264,27 @@ def show_receipt(app: DevenvApp, path: object, receipt: Receipt) -> None:
         lines.append(Content("probe  " + "   ".join(counts)))
     lines.append(Content("ms since the new one began to look for the old one:"))
     lines += [Content(f"{ms:9.1f}  {side:9} {phase}") for side, phase, ms in receipt.phases]
-    lines.append(Content.styled(f"\n{path}", "dim"))
-    app.show_text("Receipt", Content("\n").join(lines))
+    lines += [Content(""), Content.styled(quoted(str(path)), "dim")]
+    app.show_text("Receipt", lines)
 
 
 @_does("config show")
 def _config(app: DevenvApp) -> None:
-    shown_ = json.dumps(app.desk.stack.model_dump(mode="json"), indent=2)
-    app.show_text("Configuration in effect", shown_)
+    app.show_text("Configuration in effect", _pretty(app.desk.stack.model_dump(mode="json")))
 
 
 @_does("config schema")
 def _schema(app: DevenvApp) -> None:
-    app.show_text("JSON schema of devenv.toml", json.dumps(schema(), indent=2))
+    app.show_text("JSON schema of devenv.toml", _pretty(schema()))
+
+
+def _pretty(data: object) -> list[str]:
+    return json.dumps(data, indent=2).split("\n")
 
 
 @_does("config path")
 def _path(app: DevenvApp) -> None:
-    app.show_text("Paths", "\n".join(f"{name:12} {value}" for name, value in app.paths.items()))
+    app.show_text("Paths", [f"{name:12} {value}" for name, value in app.paths.items()])
 
 
 @_does("view back")
@@ -281,8 +300,13 @@ def _failure(app: DevenvApp) -> None:
     failed = app.state.failure
     if failed is None:
         return
-    text = f"✗ {failed.what}\n  why:  {failed.why}\n  next: {failed.next}\n\n{failed.log_tail}"
-    app.show_text("Last error", text.rstrip())
+    text = [f"✗ {failed.what}", f"  why:  {failed.why}"]
+    if failed.instance_says:
+        text.append(f"  the instance says: {failed.instance_says}")
+    text.append(f"  next: {failed.next}")
+    if tail := harmless.tail(failed.log_tail):
+        text += ["", *tail]
+    app.show_text("Last error", text)
 
 
 @_does("help")
@@ -298,7 +322,7 @@ def _help(app: DevenvApp) -> None:
                 lines.append(Content.assemble((f"  {keys:10} ", "bold"), one.help, not_now))
         lines.append(Content(""))
     lines.append(Content("Drag marks text, ^c copies it; with shift the terminal itself marks."))
-    app.show_text("Keys", Content("\n").join(lines))
+    app.show_text("Keys", lines)
 
 
 @_does("reads")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from textual.content import Content
-from textual.widgets import Static
 
 from devenv.model.actions import Action, shown
 from devenv.model.freshness import Verdict
 from devenv.model.state import State
 from devenv.model.words import short
+from devenv.tui.lines import Words, lines
 
 STACK = ("upgrade", "rollback", "verify", "probe", "open", "help", "quit")
 NOTHING = ("up", "failure", "doctor", "build", "logs", "help", "quit")
@@ -26,7 +26,7 @@ _STYLES: dict[Verdict, str] = {
 }
 
 
-class KeyBar(Static):
+class KeyBar(Words):
     DEFAULT_CSS = """
     KeyBar { height: 1; background: $panel; color: $foreground; text-wrap: nowrap; text-overflow: ellipsis; }
     KeyBar { link-style: none; }
@@ -43,7 +43,7 @@ class KeyBar(Static):
         left = Content("").join(parts)
         room = self.size.width - left.cell_length - 1
         right = next((one for one in _images(state) if one.cell_length <= room), Content(""))
-        self.update(left + " " * (room - right.cell_length) + right if right else left)
+        self.update(lines([left + " " * (room - right.cell_length) + right if right else left]))
 
 
 def _images(state: State) -> Iterator[Content]:

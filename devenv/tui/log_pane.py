@@ -12,13 +12,12 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Static
 
-from devenv.logs.ansi import visible
 from devenv.logs.lens import Lens
 from devenv.logs.query import Query
 from devenv.logs.store import MARK, LogStore
 from devenv.model.events import LogLine
+from devenv.tui.lines import Words, line
 from devenv.tui.log_paint import in_words
 from devenv.tui.log_prompt import LogPrompt
 from devenv.tui.log_view import LogView
@@ -75,7 +74,7 @@ class LogPane(Vertical):
         self._status = Content()
 
     def compose(self) -> ComposeResult:
-        yield Static("", id="log-status", markup=False)
+        yield Words(id="log-status")
         yield self.view
         yield self.prompt
 
@@ -250,10 +249,10 @@ class LogPane(Vertical):
         """Bring the status line up to date, and what the prompt says beside its text."""
         if not self.is_mounted:
             return
-        status = Content("  ").join(self._parts())
+        status = line(Content("  ").join(self._parts()))
         if status != self._status:
             self._status = status
-            self.query_one("#log-status", Static).update(status, layout=False)
+            self.query_one("#log-status", Words).update(status, layout=False)
         if self.prompt.is_open:
             self.prompt.tell(self._found())
 
@@ -267,10 +266,10 @@ class LogPane(Vertical):
             yield Content.styled(f" paused{new} ", "bold reverse")
         if lens.choice.filter:
             without = "without " if lens.choice.filter.inverse else ""
-            looked_for = f"& {without}{visible(lens.choice.filter.text)}"
+            looked_for = f"& {without}{lens.choice.filter.text}"
             yield Content.styled(looked_for, "bold") + Content(f" · {self._filtered()}")
         if lens.search:
-            yield Content.styled(f"/ {visible(lens.search.text)}", "bold") + Content(f" · {self._position()}")
+            yield Content.styled(f"/ {lens.search.text}", "bold") + Content(f" · {self._position()}")
         if self.store.dropped:
             whole = f" · whole log: {self.log_path}" if self.log_path else ""
             yield Content(f"oldest {self.store.dropped:,} dropped{whole}")

@@ -8,11 +8,11 @@ from typing import ClassVar, Literal
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.content import Content
 from textual.message import Message
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from devenv.logs.query import CASES, Query
+from devenv.tui.lines import Field, Words, line
 
 Kind = Literal["search", "filter"]
 _SIGNS: dict[Kind, str] = {"search": "/", "filter": "&"}
@@ -20,7 +20,7 @@ _LONGEST = 500
 _KEPT = 50
 
 
-class PromptInput(Input):
+class PromptInput(Field):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "take it back", id="prompt.leave"),
         Binding("ctrl+r", "toggle_regex", "regex or literal", id="prompt.regex"),
@@ -94,9 +94,9 @@ class LogPrompt(Horizontal):
         self._back = 0
 
     def compose(self) -> ComposeResult:
-        yield Static("", id="sign", markup=False)
+        yield Words(id="sign")
         yield PromptInput(compact=True, max_length=_LONGEST)
-        yield Static("", id="state", markup=False)
+        yield Words(id="state")
 
     @property
     def is_open(self) -> bool:
@@ -104,7 +104,7 @@ class LogPrompt(Horizontal):
 
     def open(self, kind: Kind, query: Query) -> None:
         self.kind, self.query_, self._before, self._back = kind, query, query, 0
-        self.query_one("#sign", Static).update(Content(f"{_SIGNS[kind]} "))
+        self.query_one("#sign", Words).update(line(f"{_SIGNS[kind]} "))
         self.add_class("-open")
         self._show()
         field = self.query_one(PromptInput)
@@ -114,7 +114,7 @@ class LogPrompt(Horizontal):
     def tell(self, state: str) -> None:
         """Show beside the text what it finds."""
         self.state = state
-        self.query_one("#state", Static).update(Content(state))
+        self.query_one("#state", Words).update(line(state))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

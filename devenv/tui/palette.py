@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
+from devenv.logs import harmless
 from devenv.model.actions import ACTIONS, Action, shown
 
 if TYPE_CHECKING:
@@ -37,4 +38,6 @@ class Actions(Provider):
     def _words(self, one: Action) -> str:
         keys = shown(self._devenv.keys[one.name])
         why = one.why_not(self._devenv.state)
-        return f"{one.name}{f'  ({keys})' if keys else ''}{f'  — not now: {why}' if why else ''}"
+        return harmless.line(
+            f"{one.name}{f'  ({keys})' if keys else ''}{f'  — not now: {why}' if why else ''}"
+        )

