@@ -108,6 +108,12 @@ def _mends(data: Data) -> str:
     )
 
 
+def _undo(data: Data) -> str:
+    if not data["steps"]:
+        return "nothing to undo: devenv has changed nothing of this machine that is recorded"
+    return "this machine is put back: " + ", ".join(step["title"] for step in data["steps"])
+
+
 _KINDS: dict[str, Words] = {
     "status": _status,
     "verify": _verify,
@@ -118,6 +124,7 @@ _KINDS: dict[str, Words] = {
     "recover": lambda data: f"recovered: it is {data.get('role')} now, epoch {data.get('epoch')}",
     "doctor": _doctor,
     "mends": _mends,
+    "undo": _undo,
     "push": _push,
     "snapshot": lambda data: str(data["path"]),
     "restore": lambda data: f"content of {data['path']} in {data['instance']}",
