@@ -149,7 +149,9 @@ async def remove(packages: Sequence[str], machine: Machine, note: Note) -> list[
 async def installed(packages: Sequence[str]) -> set[str]:
     if not packages:
         return set()
-    told = await _try(["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev} ${Package}\n", *packages])
+    told = await _try(
+        ["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev} ${Package}\\n", *packages]
+    )
     return {line.split()[1] for line in told.stdout.splitlines() if line.startswith("ii")}
 
 

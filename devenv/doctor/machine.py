@@ -39,8 +39,12 @@ class Machine:
         return records.load(self._record, self.owner)
 
     async def keep(self, record: Record) -> None:
+        """Nothing is left of a record of nothing."""
         if record.empty:
-            await self.remove(records.PLACE)
+            if self._record.exists():
+                await self.remove(records.PLACE)
+                folder = str(self._record.parent)
+                await process.run([*self.become, "rmdir", "--ignore-fail-on-non-empty", folder])
             return
         await self.put(records.PLACE, records.text(record).encode())
 
