@@ -7,9 +7,10 @@ import os
 import shutil
 import sys
 
-from devenv.doctor import apt, host
-from devenv.doctor.apt import Recipe
+from devenv.doctor import apt, host, suites
 from devenv.doctor.host import Host
+from devenv.doctor.machine import Machine
+from devenv.doctor.suites import Recipe
 from devenv.errors import DevenvError
 from devenv.tools import process, programs
 
@@ -52,7 +53,7 @@ async def _go(machine: Host) -> Recipe:
     found = await programs.find(programs.GO)
     if (found is not None and found.fits) or not machine.distribution:
         return Recipe({}, ())
-    return apt.recipe(machine, {"go"}, apt.sources())
+    return suites.recipe(machine, {"go"}, suites.sources(), apt.named(Machine()))
 
 
 async def main() -> None:
@@ -69,7 +70,7 @@ async def main() -> None:
         print("that needs root: until somebody installs them, tests that need them are skipped")
         return
     recipe = Recipe(go.files, packages)
-    await apt.install(recipe, become, machine, lambda text: print(f"    {text}", flush=True))
+    await apt.install(recipe, Machine(become), lambda text: print(f"    {text}", flush=True))
 
 
 if __name__ == "__main__":

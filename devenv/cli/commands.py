@@ -313,6 +313,8 @@ def recover(
 def doctor(
     *,
     fix: Annotated[bool, Flag] = False,
+    undo: Annotated[bool, Flag] = False,
+    replace_engine: Annotated[bool, Flag] = False,
     yes: Annotated[bool, Flag] = False,
     platform: Platforms = (),
     common: Common = DEFAULT,
@@ -322,13 +324,25 @@ def doctor(
     ----------
     fix
         Mend what can be mended.
+    undo
+        Put this machine back as it was before doctor mended it.
+    replace_engine
+        Replace an engine that is too old though it runs containers, which stop then.
     yes
-        Do not ask before anything is installed or started.
+        Do not ask before anything is installed, started or removed.
     platform
         That images are to be built for; those of devenv.toml where it is not given.
     """
 
-    return _run("doctor", common, fix=fix, ask_first=_agreed if yes else _ask, platforms=platform)
+    return _run(
+        "doctor",
+        common,
+        fix=fix,
+        undo=undo,
+        replacing=replace_engine,
+        ask_first=_agreed if yes else _ask,
+        platforms=platform,
+    )
 
 
 def config_show(*, common: Common = DEFAULT) -> int:

@@ -1,27 +1,29 @@
-"""Packages of Debian and Ubuntu. On Debian 12 some come from newer suites, of the mirror that is in use."""
+"""Installs packages of Debian and Ubuntu, and removes them. What fails leaves apt's files as they were.
+
+No service is kept from starting: Debian's invoke-rc.d starts one where an init tells a runlevel, so that
+there is one in whose hands it then runs, and nowhere else.
+"""
 
 from __future__ import annotations
 
 import re
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from devenv.doctor.host import Host
-from devenv.errors import CommandFailed
+from devenv.doctor import running
+from devenv.doctor.machine import Machine
+from devenv.doctor.suites import SUITES, Recipe, opened, parse_deb822
+from devenv.errors import CommandFailed, NotFit
 from devenv.tools import process
 
-ETC = Path("/etc/apt")
-SOURCES = ETC / "sources.list.d/devenv.sources"
-PREFERENCES = ETC / "preferences.d/devenv"
-POLICY = Path("/usr/sbin/policy-rc.d")
+LISTS = Path("/var/lib/apt/lists")
+REPLACE = "devenv doctor --fix --replace-engine"
 
-_POLICY = "#!/bin/sh\n# Of devenv doctor, while it installs: nothing starts by itself.\nexit 101\n"
-_KEPT = ("Signed-By", "Trusted", "Check-Valid-Until")
-"""Options of an entry that are the mirror's, so they hold for its other suites as well."""
+_ENGINE = {"docker.io", "docker-ce", "containerd", "containerd.io", "runc"}
+"""With a new one of these, or without, containers stop or are in the hands of another program."""
 _SAY_EVERY = 2.0
 _OPTIONS = (
     "-o", "DPkg::Lock::Timeout=120",
@@ -31,217 +33,200 @@ _OPTIONS = (
     "-o", "Dpkg::Options::=--force-confold",
 )  # fmt: skip
 
-# Parts of the engine by whose packages they are. Without recommended packages, docker-cli has to be named.
-_EMULATION = ("qemu-user-static", "binfmt-support", "arch-test")
-_PACKAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "debian": {
-        "engine": ("docker.io", "docker-cli", "iptables"),
-        "buildx": ("docker-buildx",),
-        "compose": ("docker-compose",),
-        "mmdebstrap": ("mmdebstrap",),
-        "go": ("golang-1.24-go",),
-        "emulation": _EMULATION,
-    },
-    "ubuntu": {
-        "engine": ("docker.io",),
-        "buildx": ("docker-buildx",),
-        "compose": ("docker-compose-v2",),
-        "emulation": _EMULATION,
-    },
-    "docker-ce": {
-        "engine": ("docker-ce", "docker-ce-cli", "containerd.io"),
-        "buildx": ("docker-buildx-plugin",),
-        "compose": ("docker-compose-plugin",),
-        "mmdebstrap": ("mmdebstrap",),
-        "go": ("golang-1.24-go",),
-        "emulation": _EMULATION,
-    },
-}
-# Where a release's own package is too old: the suite that has a newer one, which needs little else of it.
-_NEWER: Mapping[str, Mapping[str, str]] = {
-    "bookworm": {
-        "docker.io": "trixie",
-        "docker-cli": "trixie",
-        "docker-buildx": "trixie",
-        "docker-compose": "sid",
-        "golang-1.24-go": "trixie",
-    },
-    "trixie": {"docker-compose": "sid"},
-}
-# Below 500, so that nothing comes from there by itself; the nearer suite first.
-_PRIORITY = {"trixie": 100, "sid": 50}
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """An entry of apt's sources."""
+class Changes:
+    """What apt would do."""
 
-    uris: tuple[str, ...]
-    suites: tuple[str, ...]
-    components: tuple[str, ...]
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def places(self) -> set[str]:
-        return {uri.rstrip("/") for uri in self.uris}
+    new: tuple[str, ...] = ()
+    upgraded: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    files: Mapping[Path, str]
-    packages: tuple[str, ...]
-
-
-def sources(etc: Path = ETC) -> list[Source]:
-    """All that apt reads on this machine, in its order."""
-    found: list[Source] = []
-    for path in (etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))):
-        if path.suffix in (".list", ".sources") and path.is_file() and path.name != SOURCES.name:
-            text = path.read_text(encoding="utf-8", errors="replace")
-            found += parse_list(text) if path.suffix == ".list" else parse_deb822(text)
-    return found
-
-
-def parse_list(text: str) -> list[Source]:
-    """One line an entry: `deb [signed-by=…] URI SUITE COMPONENT…`."""
-    found = []
-    for line in text.splitlines():
-        entry = re.match(r"\s*deb\s+(?:\[([^]]*)]\s*)?(\S+)\s+(\S+)([^#]*)", line)
-        if entry is None:
-            continue
-        options = dict(word.split("=", 1) for word in (entry[1] or "").split() if "=" in word)
-        kept = {name: options[name.lower()] for name in _KEPT if name.lower() in options}
-        found.append(Source((entry[2],), (entry[3],), tuple(entry[4].split()), kept))
-    return found
-
-
-def parse_deb822(text: str) -> list[Source]:
-    """A paragraph an entry. A value goes on in indented lines, as a key that is written out does."""
-    found = []
-    lines = (line for line in text.splitlines() if not line.startswith("#"))
-    for paragraph in re.split(r"\n\s*\n", "\n".join(lines)):
-        fields: dict[str, str] = {}
-        for name, value in re.findall(r"^(\S[^:]*):(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE):
-            fields[name.lower()] = value.strip()
-        if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
-            continue
-        uris, suites, components = (
-            tuple(fields.get(name, "").split()) for name in ("uris", "suites", "components")
-        )
-        kept = {name: fields[name.lower()] for name in _KEPT if name.lower() in fields}
-        found.append(Source(uris, suites, components, kept))
-    return found
-
-
-def of_debian(entries: Sequence[Source], codename: str) -> Source | None:
-    """The entry of Debian's main archive. Other publishers name their suites alike, but have no updates."""
-    fitting = [one for one in entries if codename in one.suites and "main" in one.components]
-    updates = set[str]().union(*(one.places for one in entries if f"{codename}-updates" in one.suites))
-    return next((one for one in fitting if one.places & updates), fitting[0] if fitting else None)
-
-
-def recipe(host: Host, parts: Set[str], entries: Sequence[Source]) -> Recipe:
-    """The packages of these parts, and the files of apt that they need."""
-    names = _PACKAGES["docker-ce" if host.docker_ce else host.distribution]
-    packages = [name for part in sorted(parts) for name in names.get(part, ())]
-    newer = _NEWER.get(host.codename, {}) if host.distribution == "debian" else {}
-    suites = sorted({newer[name] for name in packages if name in newer}, key=list(_PRIORITY).index)
-    named = tuple(f"{name}/{newer[name]}" if name in newer else name for name in packages)
-    origin = of_debian(entries, host.codename)
-    if not suites or origin is None:
-        return Recipe({}, named if not suites else tuple(packages))
-    files = {PREFERENCES: preferences(suites)}
-    beside = [one for one in entries if one.places & origin.places]
-    known = {"sid" if suite == "unstable" else suite for one in beside for suite in one.suites}
-    # A suite that is there already is left as it is: apt refuses two entries that differ in their key.
-    if missing := [suite for suite in suites if suite not in known]:
-        files[SOURCES] = deb822(origin, missing)
-    return Recipe(files, named)
-
-
-def deb822(origin: Source, suites: Iterable[str]) -> str:
-    lines = [
-        "# Of devenv doctor: newer packages of the container engine. See also preferences.d/devenv.",
-        "Types: deb",
-        f"URIs: {' '.join(origin.uris)}",
-        f"Suites: {' '.join(suites)}",
-        "Components: main",
-        *(f"{name}: {value}" for name, value in origin.options.items()),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def preferences(suites: Iterable[str]) -> str:
-    """So low that only what is asked for comes from there."""
-    return "\n".join(
-        f"Package: *\nPin: release n={suite}\nPin-Priority: {_PRIORITY[suite]}\n" for suite in suites
+def changes(simulated: str) -> Changes:
+    """Of the lines of `apt-get --simulate`: `Inst NAME [OLD] (NEW …)`, `Remv NAME [OLD]`."""
+    found = re.findall(r"^(Inst|Remv) (\S+)( \[)?", simulated, re.MULTILINE)
+    return Changes(
+        tuple(name for verb, name, old in found if verb == "Inst" and not old),
+        tuple(name for verb, name, old in found if verb == "Inst" and old),
+        tuple(name for verb, name, _ in found if verb == "Remv"),
     )
 
 
 def install_argv(packages: Iterable[str]) -> list[str]:
-    return ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    """Nothing that is there is removed for them."""
+    return ["apt-get", "install", "--yes", "--no-remove", "--no-install-recommends", *packages]
 
 
-async def install(recipe: Recipe, become: Sequence[str], host: Host, note: Callable[[str], None]) -> None:
-    """Put the files, then the packages. apt's lists are fetched where they are new or miss something."""
-    changed = [path for path, text in recipe.files.items() if _read(path) != text]
-    for path in changed:
-        await _put(path, recipe.files[path], become)
-    fetched = bool(changed) or not any(Path("/var/lib/apt/lists").glob("*_Packages*"))
-    if fetched:
-        await _update(become, note)
-    async with _nothing_starts(become, host):
-        try:
-            await _apt(install_argv(recipe.packages), become, note)
-        except CommandFailed:
-            if fetched:
-                raise
-            await _update(become, note)
-            await _apt(install_argv(recipe.packages), become, note)
+def remove_argv(packages: Iterable[str]) -> list[str]:
+    """Not purged: docker.io would take all images, volumes and containers along."""
+    return ["apt-get", "remove", "--yes", *packages]
 
 
-async def _update(become: Sequence[str], note: Callable[[str], None]) -> None:
-    """One source that fails is not the one that counts, perhaps: the installation tells."""
+def named(machine: Machine) -> set[str]:
+    """Packages that the files of apt have opened their suites for."""
+    contents = (machine.content(suite.preferences) for suite in SUITES)
+    return set[str]().union(*(opened(one.decode(errors="replace")) for one in contents if one is not None))
+
+
+async def install(
+    recipe: Recipe, machine: Machine, note: Note, *, gone: Iterable[Path] = (), replacing: bool = False
+) -> None:
+    """Put the files, then the packages. What fails, or is cancelled, leaves the files as they were.
+
+    `gone`: files of devenv that these ones replace. `replacing`: an engine that runs containers may be
+    replaced.
+    """
+    record = machine.recorded()
+    if record.pending:
+        await settle(machine, note)
+        record = machine.recorded()
+    paths = [*recipe.files, *gone]
+    if paths:
+        await machine.keep(replace(record, pending={str(path): machine.before(path) for path in paths}))
     try:
-        await _apt(["apt-get", "update"], become, note)
+        for path, text in recipe.files.items():
+            await machine.put(path, text.encode())
+        for path in gone:
+            await machine.remove(path)
+        await _fetch(recipe, machine, note)
+        if recipe.packages:
+            new = await _allowed(recipe.packages, machine, replacing=replacing)
+            await machine.keep(machine.recorded().with_packages(new))
+            await _apt(install_argv(recipe.packages), machine, note)
+    except BaseException:
+        await take_back(machine)
+        raise
+    if paths:
+        written = {str(path): text.encode() for path, text in recipe.files.items()}
+        await machine.keep(machine.recorded().done(written))
+
+
+async def take_back(machine: Machine) -> None:
+    """The files of an installation that did not come to its end are as they were before it."""
+    record = machine.recorded()
+    await machine.restore(record.pending)
+    await machine.keep(replace(record, pending={}))
+
+
+async def settle(machine: Machine, note: Note) -> None:
+    """After an installation that was killed: finished where it is complete, else taken back."""
+    record = machine.recorded()
+    # What was killed with it, or goes on by itself: apt is waited for, and dpkg finishes what it has begun.
+    if (await _try([*machine.become, "apt-get", *_OPTIONS, "install", "--yes"])).code != 0:
+        note("dpkg finishes what was begun")
+        await process.run(
+            [*machine.become, "dpkg", "--configure", "-a", "--force-confdef", "--force-confold"]
+        )
+    wanted = named(machine)
+    if not wanted or wanted - await installed(sorted(wanted)):
+        note("an installation was killed: its files of apt are put back as they were")
+        await take_back(machine)
+        return
+    now = {path: machine.content(path) for path in record.pending}
+    await machine.keep(record.done({path: text for path, text in now.items() if text is not None}))
+
+
+async def remove(packages: Sequence[str], machine: Machine, note: Note) -> list[str]:
+    """Those that are still there, and nothing that needs them. Returns the ones that were removed."""
+    there = sorted(await installed(packages))
+    if not there:
+        return []
+    argv = remove_argv(there)
+    told = await process.run([*machine.become, argv[0], "--simulate", *argv[1:]])
+    if others := sorted(set(changes(told.stdout).removed) - set(there)):
+        raise NotFit(
+            "packages that devenv has installed are needed by others",
+            f"with them would go {', '.join(others)}",
+            f"remove those first if they are not needed: apt-get remove {' '.join(others)}",
+        )
+    await _apt(argv, machine, note)
+    return there
+
+
+async def installed(packages: Sequence[str]) -> set[str]:
+    if not packages:
+        return set()
+    told = await _try(
+        ["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev} ${Package}\\n", *packages]
+    )
+    return {line.split()[1] for line in told.stdout.splitlines() if line.startswith("ii")}
+
+
+async def _fetch(recipe: Recipe, machine: Machine, note: Note) -> None:
+    """The lists of the new suites must come. One of another source that fails is not the one that counts."""
+    if not any(machine.at(LISTS).glob("*_Packages*")):
+        await _update(machine, note)
+    for path in recipe.files:
+        if path.suffix != ".sources":
+            continue
+        only = ("-o", f"Dir::Etc::SourceList={machine.at(path)}", "-o", "Dir::Etc::SourceParts=/dev/null")
+        try:
+            await _apt(
+                ["apt-get", "update", *only, "-o", "APT::Get::List-Cleanup=0", "--error-on=any"],
+                machine,
+                note,
+            )
+        except CommandFailed as error:
+            raise _lacking(recipe.files[path], error) from error
+
+
+def _lacking(sources: str, error: CommandFailed) -> NotFit:
+    said = re.findall(r"The repository '(\S+) (\S+) \S+' does not have", error.log_tail)
+    wanted = [(uri, suite) for one in parse_deb822(sources) for uri in one.uris for suite in one.suites]
+    if said:
+        what = ", ".join(f"{suite} at {uri}" for uri, suite in said)
+        return NotFit(
+            "the mirror lacks a suite",
+            f"there is no {what}",
+            "have apt use a mirror that has it, or install by hand what the checks name",
+            error.log_tail,
+        )
+    what = ", ".join(f"{suite} of {uri}" for uri, suite in wanted)
+    return NotFit(
+        f"the lists of {what} do not come", error.why, "see to it that apt-get update works", error.log_tail
+    )
+
+
+async def _allowed(packages: Sequence[str], machine: Machine, *, replacing: bool) -> tuple[str, ...]:
+    """The packages that come new. Raises NotFit where an engine that runs containers would be replaced."""
+    argv = install_argv(packages)
+    simulation = [*machine.become, argv[0], "--simulate", *argv[1:]]
+    if (told := await _try(simulation)).code != 0:
+        # The lists are perhaps older than what the mirror has.
+        await _update(machine, lambda text: None)
+        told = await process.run(simulation)
+    found = changes(told.stdout)
+    engine = sorted(_ENGINE.intersection(found.upgraded))
+    if engine and not replacing and (count := running.containers()):
+        raise NotFit(
+            "the engine runs containers, and is not replaced",
+            f"apt would replace {', '.join(engine)}; {count} running containers would stop",
+            f"stop them first, or agree to it: {REPLACE}",
+        )
+    return found.new
+
+
+async def _update(machine: Machine, note: Note) -> None:
+    try:
+        await _apt(["apt-get", "update"], machine, note)
     except CommandFailed as error:
         note(f"apt-get update: {error.why}")
 
 
-async def _apt(argv: Sequence[str], become: Sequence[str], note: Callable[[str], None]) -> None:
+async def _try(argv: Sequence[str]) -> process.Completed:
+    return await process.run(argv, check=False, env={"DEBIAN_FRONTEND": "noninteractive"})
+
+
+async def _apt(argv: Sequence[str], machine: Machine, note: Note) -> None:
     program, *rest = argv
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    env = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     said = 0.0
-    async with aclosing(process.stream([*become, program, *_OPTIONS, *rest], env=env)) as lines:
+    async with aclosing(process.stream([*machine.become, program, *_OPTIONS, *rest], env=env)) as lines:
         async for line in lines:
             moment = time.monotonic()
             if line.text.strip() and moment - said >= _SAY_EVERY:
                 said = moment
                 note(line.text.strip())
-
-
-@asynccontextmanager
-async def _nothing_starts(become: Sequence[str], host: Host) -> AsyncIterator[None]:
-    """Without a service manager, what a package starts would run in nobody's hands, and not as we need it."""
-    ours = not host.managed and _read(POLICY) in (None, _POLICY)
-    if ours:
-        await _put(POLICY, _POLICY, become, mode="0755")
-    try:
-        yield
-    finally:
-        if ours:
-            await process.run([*become, "rm", "-f", str(POLICY)])
-
-
-async def _put(path: Path, text: str, become: Sequence[str], mode: str = "0644") -> None:
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        await process.run([*become, "install", "-D", "-m", mode, file.name, str(path)])
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return None

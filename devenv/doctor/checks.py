@@ -15,8 +15,12 @@ from typing import Any, Literal
 
 from devenv import portforward
 from devenv.doctor import host as hosts
+from devenv.doctor import leftovers
+from devenv.doctor.apt import REPLACE
+from devenv.doctor.check import Check, Fix
 from devenv.doctor.emulation import kernel_has
 from devenv.doctor.host import Host
+from devenv.doctor.machine import Machine
 from devenv.errors import DevenvError
 from devenv.model import contexts
 from devenv.model import platform as platforms
@@ -24,9 +28,6 @@ from devenv.model.stack import ImagesSection, Stack
 from devenv.tools import docker, kubeconfig, ports, process, programs
 from devenv.tools.programs import GO, KIND, KUBECTL, Found, Program, dotted, older
 
-Status = Literal["ok", "warn", "fail"]
-Fix = Literal["", "engine", "compose", "buildx", "mmdebstrap", "go", "emulation", "start"]
-"""What `--fix` would install, or start."""
 Where = Literal["here", "registry", "nowhere", "unknown"]
 """Where an image is to be had."""
 
@@ -47,15 +48,6 @@ _REFUSED = re.compile(r"permission denied", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    name: str
-    status: Status
-    reason: str
-    mend: str = ""
-    fix: Fix = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Engine:
     """What the docker command tells of itself and of its engine."""
 
@@ -72,6 +64,8 @@ class Engine:
     """Where it stores images and containers."""
     plugins: Mapping[str, str] = field(default_factory=dict)
     """Versions by name."""
+    containers: int = 0
+    """That run."""
 
 
 async def examine(stack: Stack, cluster: Path) -> list[Check]:
@@ -91,7 +85,7 @@ async def examine(stack: Stack, cluster: Path) -> list[Check]:
         return (engine(seen, host), *plugins, *emulated, base, *place, port, disk)
 
     seen, name = await asyncio.gather(on_engine(), asyncio.to_thread(_other_program))
-    return [*seen, name]
+    return [*seen, name, *(leftovers.check(Machine()) if host.distribution else ())]
 
 
 async def ask_engine() -> Engine:
@@ -121,6 +115,7 @@ def read_info(stdout: str, stderr: str) -> Engine:
         platform=_platform(raw.get("Architecture") or ""),
         folder=raw.get("DockerRootDir") or "",
         plugins={one["Name"]: one.get("Version") or "" for one in client.get("Plugins") or ()},
+        containers=raw.get("ContainersRunning") or 0,
     )
 
 
@@ -137,9 +132,7 @@ def engine(seen: Engine, host: Host) -> Check:
     needed = f"Docker Engine {dotted(ENGINE_MINIMUM)} or newer"
     if seen.version:
         if older(seen.version, ENGINE_MINIMUM):
-            return Check(
-                name, "fail", f"{seen.version} is too old", f"install {needed}", _by_apt(host, "engine")
-            )
+            return _too_old(seen, host, f"install {needed}")
         return Check(name, "ok", f"{seen.version} answers")
     if _REFUSED.search(seen.silence):
         return Check(
@@ -158,6 +151,15 @@ def engine(seen: Engine, host: Host) -> Check:
         return Check(name, "fail", f"it does not run: {seen.silence}", f"start it, as root: {how}", "start")
     reason = "it is not installed" if seen.command else seen.silence
     return Check(name, "fail", reason, f"install {needed}", _by_apt(host, "engine"))
+
+
+def _too_old(seen: Engine, host: Host, words: str) -> Check:
+    reason, fix = f"{seen.version} is too old", _by_apt(host, "engine")
+    if fix and seen.containers:
+        reason = f"{reason}, and runs containers: {seen.containers}"
+        words = f"{words}; they stop for that, so stop them yourself, or agree to it: {REPLACE}"
+        fix = "replace"
+    return Check("container engine", "fail", reason, words, fix)
 
 
 def plugin(name: Literal["compose", "buildx"], seen: Engine, host: Host) -> Check:

@@ -9,8 +9,11 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+from devenv.doctor import running
+from devenv.doctor.machine import Machine
 from devenv.errors import DevenvError
 from devenv.tools import docker, process
 
@@ -43,10 +46,19 @@ def told(architectures: Iterable[str], become: Sequence[str]) -> tuple[str, ...]
     return tuple(shlex.join([*become, *argv]) for argv in argvs(architectures, mounted=is_mounted()))
 
 
-async def enable(architectures: Sequence[str], become: Sequence[str]) -> str:
+async def enable(architectures: Sequence[str], machine: Machine) -> str:
     """Returns once the engine runs programs of these architectures."""
-    for argv in argvs(architectures, mounted=is_mounted()):
-        await process.run([*become, *argv], timeout=30)
+    mounted = is_mounted()
+    record = machine.recorded()
+    await machine.keep(
+        replace(
+            record,
+            emulators=tuple(sorted({*record.emulators, *(_NAMES[one] for one in architectures)})),
+            mounted=record.mounted if mounted else running.boot(),
+        )
+    )
+    for argv in argvs(architectures, mounted=mounted):
+        await process.run([*machine.become, *argv], timeout=30)
     runs = await docker.platforms()
     if missing := [one for one in architectures if f"linux/{one}" not in runs]:
         raise DevenvError(
@@ -55,3 +67,9 @@ async def enable(architectures: Sequence[str], become: Sequence[str]) -> str:
             "start the engine again; one on another machine needs qemu there",
         )
     return ", ".join(architectures)
+
+
+def disabling(emulators: Iterable[str], *, mounted: bool, kernel: Path = _KERNEL) -> list[list[str]]:
+    """The commands that take `enable` back, as far as it is in force. `mounted`: by devenv, in this boot."""
+    there = [["update-binfmts", "--disable", one] for one in emulators if (kernel / one).exists()]
+    return [*there, *([["umount", str(kernel)]] if mounted and (kernel / "register").exists() else ())]

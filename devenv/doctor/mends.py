@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from devenv.doctor import apt, emulation, starting
+from devenv.doctor import apt, emulation, leftovers, running, starting, suites
 from devenv.doctor import host as hosts
-from devenv.doctor.apt import Recipe, Source
-from devenv.doctor.checks import EMULATION, Check
+from devenv.doctor.check import Check
+from devenv.doctor.checks import EMULATION
 from devenv.doctor.host import Host
+from devenv.doctor.machine import Machine
+from devenv.doctor.suites import Recipe, Source
 from devenv.model.plan import Plan, Step
 
 Note = Callable[[str], None]
@@ -27,32 +29,46 @@ class Mend:
     work: Callable[[Note], Awaitable[str | None]]
 
 
-async def prescribe(checks: Sequence[Check], log: Path) -> list[Mend]:
+async def prescribe(checks: Sequence[Check], log: Path, *, replacing: bool = False) -> list[Mend]:
     """The mends of these checks, in the order in which they are to be done.
 
     Empty where nothing is to be mended, and where one would have to be root and is not. `log` is for an
-    engine that is started in the background.
+    engine that is started in the background. `replacing`: an engine that runs containers may be replaced.
     """
     host = hosts.look()
     if not any(check.fix for check in checks):
         return []
     become = await hosts.become_root()
-    return [] if become is None else decide(checks, host, apt.sources(), become, log)
+    if become is None:
+        return []
+    machine = Machine(become)
+    return decide(checks, host, suites.sources(), machine, log, named=apt.named(machine), replacing=replacing)
 
 
 def decide(
-    checks: Iterable[Check], host: Host, entries: Sequence[Source], become: Sequence[str], log: Path
+    checks: Iterable[Check],
+    host: Host,
+    entries: Sequence[Source],
+    machine: Machine,
+    log: Path,
+    *,
+    named: Set[str] = frozenset(),
+    replacing: bool = False,
 ) -> list[Mend]:
+    """`named`: packages that files of apt have opened their suites for."""
     broken = [check for check in checks if check.status != "ok"]
-    fixes = {check.fix for check in broken}
+    fixes = {"engine" if check.fix == "replace" and replacing else check.fix for check in broken}
+    old = any(check.fix == "replace" for check in broken) and replacing
     mends = []
+    if "tidy" in fixes:
+        mends.append(_tidy(entries, host, machine))
     if parts := fixes.intersection(PARTS):
-        mends.append(_install(apt.recipe(host, parts, entries), host, become))
+        mends.append(_install(suites.recipe(host, parts, entries, named), machine, replacing=replacing))
     if fixes & {"engine", "start"}:
-        mends.append(_start(host, become, log))
+        mends.append(_start(host, machine, log, again=old))
     if "emulation" in fixes:
         lacking = [check.name.removeprefix(EMULATION) for check in broken if check.fix == "emulation"]
-        mends.append(_emulate(lacking, become))
+        mends.append(_emulate(lacking, machine))
     return mends
 
 
@@ -67,6 +83,8 @@ def in_turn(mends: Sequence[Mend]) -> Plan:
 
 def advice(broken: Sequence[Check], *, tried: bool, options: str = "") -> str:
     """The next step for a person, where something is still broken. `options` are those that were given."""
+    if any(check.fix == "replace" for check in broken):
+        return f"stop its containers, or agree that they stop: {apt.REPLACE}{options}"
     if not any(check.fix for check in broken):
         return "the mends stand above"
     if not tried:
@@ -74,38 +92,45 @@ def advice(broken: Sequence[Check], *, tried: bool, options: str = "") -> str:
     return f"the mends stand above; what needs root, devenv does as root: sudo devenv doctor --fix{options}"
 
 
-def _install(recipe: Recipe, host: Host, become: Sequence[str]) -> Mend:
+def _install(recipe: Recipe, machine: Machine, *, replacing: bool) -> Mend:
     does = []
     for path, text in recipe.files.items():
         does += [f"write {path}:", *(f"  | {line}".rstrip() for line in text.splitlines())]
     if recipe.files:
-        does.append(shlex.join([*become, "apt-get", "update"]))
-    does.append(shlex.join([*become, *apt.install_argv(recipe.packages)]))
-    if not host.managed:
-        does.append(f"meanwhile {apt.POLICY} keeps services from starting by themselves")
+        does.append(shlex.join([*machine.become, "apt-get", "update"]) + ", for these suites")
+    does.append(shlex.join([*machine.become, *apt.install_argv(recipe.packages)]))
 
     async def work(note: Note) -> str:
-        await apt.install(recipe, become, host, note)
+        await apt.install(recipe, machine, note, replacing=replacing)
         return ", ".join(name.partition("/")[0] for name in recipe.packages)
 
     return Mend("install", "packages", tuple(does), work)
 
 
-def _start(host: Host, become: Sequence[str], log: Path) -> Mend:
+def _start(host: Host, machine: Machine, log: Path, *, again: bool) -> Mend:
     if host.managed:
-        does = shlex.join([*become, "systemctl", "start", "docker"])
+        does = shlex.join([*machine.become, "systemctl", "start", "docker"])
     else:
-        does = f"{shlex.join([*become, host.dockerd or 'dockerd'])}, in the background; it writes to {log}"
+        argv = shlex.join([*machine.become, host.dockerd or "dockerd"])
+        does = f"{argv}, in the background; it writes to {log}"
+    before = (f"stop the engine that runs, with its {running.containers()} containers",) if again else ()
 
     async def work(note: Note) -> str:
         # Looked at again: it has perhaps just been installed.
-        return await starting.start(hosts.look(), become, log, note)
+        return await starting.start(hosts.look(), machine, log, note, again=again)
 
-    return Mend("start", "container engine", (does,), work)
+    return Mend("start", "container engine", (*before, does), work)
 
 
-def _emulate(architectures: Sequence[str], become: Sequence[str]) -> Mend:
+def _emulate(architectures: Sequence[str], machine: Machine) -> Mend:
     async def work(note: Note) -> str:
-        return await emulation.enable(architectures, become)
+        return await emulation.enable(architectures, machine)
 
-    return Mend("emulate", "emulation", emulation.told(architectures, become), work)
+    return Mend("emulate", "emulation", emulation.told(architectures, machine.become), work)
+
+
+def _tidy(entries: Sequence[Source], host: Host, machine: Machine) -> Mend:
+    async def work(note: Note) -> None:
+        await leftovers.tidy(entries, host, machine, note)
+
+    return Mend("tidy", "what earlier runs have left", leftovers.told(machine), work)

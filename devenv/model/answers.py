@@ -119,6 +119,12 @@ def _mends(data: Data) -> list[str]:
     return lines
 
 
+def _undo(data: Data) -> list[str]:
+    if not data["steps"]:
+        return ["nothing to undo: devenv has changed nothing of this machine that is recorded"]
+    return ["this machine is put back: " + ", ".join(step["title"] for step in data["steps"])]
+
+
 _KINDS: dict[str, Words] = {
     "status": _status,
     "verify": _verify,
@@ -129,6 +135,7 @@ _KINDS: dict[str, Words] = {
     "recover": _recover,
     "doctor": _doctor,
     "mends": _mends,
+    "undo": _undo,
     "push": _push,
     "snapshot": lambda data: [quoted(str(data["path"]))],
     "restore": lambda data: [f"content of {data['path']} in {data['instance']}"],

@@ -13,7 +13,7 @@ REVIEW = '--output=jsonpath={.status.allowed}{"\\n"}'
 """What `kubectl create` answers of a review: nothing is there afterwards."""
 _READING = {
     *("ps", "inspect", "version", "events", "logs", "info", "show"),
-    *("get", "wait", "view", "get-contexts"),
+    *("get", "wait", "view", "get-contexts", "policy"),
 }
 _ASKING = {"status", "events", "fingerprint"}
 
@@ -27,6 +27,8 @@ def only_reads(argv: Sequence[str]) -> bool:
     words = rest[:1] if argv[1:2] and argv[1] in PLACE else rest[:3]
     verbs = {word for word in words if not word.startswith("-")}
     if argv[1:2] == ("cp",) and argv[-1] == "-":
+        return True
+    if "--simulate" in argv or "--show" in argv:
         return True
     if tuple(argv[1:]) == ("--version",) or REVIEW in argv or "inspecti" in argv:
         return True

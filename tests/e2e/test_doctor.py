@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from devenv.doctor import suites
 from tests.e2e.conftest import Devenv, Run, docker, make
 
 pytestmark = pytest.mark.engine
@@ -112,3 +114,68 @@ def test_a_user_whom_the_engine_refuses(devenv: Devenv, command: str) -> None:
     assert "refuses this user" in run.failure["what"] + run.failure["why"]
     mend = check(run, "container engine")["mend"] if command == "doctor" else run.failure["next"]
     assert "usermod -aG docker" in mend
+
+
+def test_fix_and_undo_exclude_each_other(devenv: Devenv) -> None:
+    run = devenv("doctor", "--fix", "--undo", "--yes")
+    assert run.code == 2
+    assert "--undo" in run.failure["what"]
+
+
+ENTER = (
+    'mount --bind / "$1/mnt" && mount -t proc proc "$1/proc" && exec chroot "$1" sh -e /root/mend "$2" "$3"'
+)
+MEND_AND_UNDO = """
+export DEBIAN_FRONTEND=noninteractive PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="/mnt$1:/mnt$2"
+state() {
+    dpkg-query --show --showformat '${Package} ${Version} ${db:Status-Abbrev}\\n' | grep ii
+    find /etc/apt /usr/sbin /var/lib/devenv -type f -exec sha256sum {} + 2>/dev/null | sort
+}
+cd /root
+apt-get update -qq
+state > before
+python3 install
+apt-cache policy docker.io docker-compose hyprland > policy
+cat /proc/[0-9]*/comm > running
+python3 -m devenv doctor --undo --yes --json > undone
+state > after
+python3 -m devenv doctor --undo --yes --json > again
+"""
+INSTALL = """
+import asyncio
+from devenv.doctor import apt, host, suites
+from devenv.doctor.machine import Machine
+
+recipe = suites.recipe(host.look(), {"engine", "buildx", "compose"}, suites.sources())
+asyncio.run(apt.install(recipe, Machine(), print))
+"""
+
+
+def test_a_bare_debian_12_is_mended_and_put_back(tmp_path: Path) -> None:
+    """In a folder that is a machine of its own, but for its network; no engine is started in it."""
+    origin = suites.of_debian(suites.sources(), "bookworm")
+    if os.geteuid() != 0 or origin is None or shutil.which("mmdebstrap") is None:
+        pytest.skip("only root can make a machine in a folder, by mmdebstrap, on Debian 12")
+    root = tmp_path / "machine"
+    made = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3", "bookworm"]
+    subprocess.run([*made, str(root), origin.uris[0]], check=True, timeout=900)
+    (root / "etc/apt/sources.list").write_text(
+        "".join(f"deb {origin.uris[0]} {suite} main\n" for suite in ("bookworm", "bookworm-updates"))
+    )
+    for conf in Path("/etc/apt/apt.conf.d").glob("*"):
+        if not conf.name.startswith("zz-devenv"):
+            shutil.copy(conf, root / "etc/apt/apt.conf.d")
+    shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+    (root / "root/mend").write_text(MEND_AND_UNDO)
+    (root / "root/install").write_text(INSTALL)
+    here, packages = Path(__file__).parents[2], Path(pytest.__file__).parents[1]
+    argv = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", ENTER, "sh"]
+    subprocess.run([*argv, str(root), str(here), str(packages)], check=True, timeout=900)
+    names = ("before", "after", "policy", "running", "undone", "again")
+    told = {name: (root / "root" / name).read_text() for name in names}
+    assert "dockerd" not in told["running"]
+    assert re.search(r"^docker-compose:\n  Installed: 2\.", told["policy"], re.MULTILINE)
+    assert "hyprland:\n  Installed: (none)\n  Candidate: (none)" in told["policy"]
+    assert told["after"] == told["before"]
+    assert '"about": "undo"' in told["undone"]
+    assert '"steps": []' in told["again"]

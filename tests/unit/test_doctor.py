@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from devenv.doctor import apt, checks, emulation, mends, starting
-from devenv.doctor.apt import Recipe, Source
-from devenv.doctor.checks import Check, Engine
+from devenv.doctor import checks, emulation, mends, starting, suites
+from devenv.doctor.check import Check
+from devenv.doctor.checks import Engine
 from devenv.doctor.host import Host, distribution
+from devenv.doctor.machine import Machine
+from devenv.doctor.suites import Suite
 from devenv.errors import NotFit
 from devenv.model.stack import ImagesSection
 from devenv.tools import programs
 from devenv.tools.programs import Found
 
 BOOKWORM = Host(distribution="debian", codename="bookworm")
+SUDO = Machine(("sudo", "-n"))
 MIRROR = "http://mirror.example/debian"
 KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
 IMAGE = ImagesSection().base
@@ -30,137 +34,6 @@ deb https://php.example bookworm main
 deb [arch=amd64 signed-by={KEY}] {MIRROR}/ bookworm main contrib # ours
 deb {MIRROR} bookworm-updates main
 """
-DEB822 = f"""
-Types: deb deb-src
-# a remark between two fields
-URIs: {MIRROR}
-Suites: bookworm bookworm-updates
-Components: main contrib
-Signed-By:
- -----BEGIN PGP PUBLIC KEY BLOCK-----
- .
- abc=
- -----END PGP PUBLIC KEY BLOCK-----
-
-Enabled: no
-Types: deb
-URIs: {MIRROR}
-Suites: trixie
-Components: main
-
-types: deb-src
-URIs: {MIRROR}
-Suites: sid
-Components: main
-"""
-
-
-def test_entries_of_one_line_each() -> None:
-    found = apt.parse_list(ONE_LINE)
-    assert [one.uris for one in found] == [("https://php.example",), (f"{MIRROR}/",), (MIRROR,)]
-    assert found[1] == Source((f"{MIRROR}/",), ("bookworm",), ("main", "contrib"), {"Signed-By": KEY})
-
-
-def test_entries_of_paragraphs_with_a_key_that_is_written_out() -> None:
-    (found,) = apt.parse_deb822(DEB822)
-    assert (found.uris, found.suites) == ((MIRROR,), ("bookworm", "bookworm-updates"))
-    assert found.options["Signed-By"].splitlines()[-1] == " -----END PGP PUBLIC KEY BLOCK-----"
-
-
-def test_sources_are_read_in_the_order_of_apt_and_without_our_own(tmp_path: Path) -> None:
-    folder = tmp_path / "sources.list.d"
-    folder.mkdir()
-    (tmp_path / "sources.list").write_text("deb http://a.example x main\n")
-    (folder / "b.sources").write_text("Types: deb\nURIs: http://b.example\nSuites: x\nComponents: main\n")
-    (folder / "c.list").write_text("deb http://c.example x main\n")
-    (folder / "d.list.save").write_text("deb http://d.example x main\n")
-    (folder / apt.SOURCES.name).write_text("Types: deb\nURIs: http://e.example\nSuites: x\n")
-    assert [one.uris[0][7] for one in apt.sources(tmp_path)] == ["a", "b", "c"]
-    assert apt.sources(tmp_path / "nothing") == []
-
-
-def test_the_main_archive_is_the_one_that_has_updates() -> None:
-    """Other publishers call their suite bookworm and their component main as well."""
-    entries = apt.parse_list(ONE_LINE)
-    assert apt.of_debian(entries, "bookworm") == entries[1]
-    assert apt.of_debian(entries[:1], "bookworm") == entries[0]
-    assert apt.of_debian(entries, "trixie") is None
-
-
-def test_the_recipe_of_debian_12_takes_the_engine_from_newer_suites() -> None:
-    recipe = apt.recipe(BOOKWORM, {"engine", "compose", "buildx"}, apt.parse_list(ONE_LINE))
-    assert set(recipe.packages) == {
-        "docker.io/trixie",
-        "docker-cli/trixie",
-        "docker-buildx/trixie",
-        "docker-compose/sid",
-        "iptables",
-    }
-    assert recipe.files[apt.SOURCES] == (
-        "# Of devenv doctor: newer packages of the container engine. See also preferences.d/devenv.\n"
-        f"Types: deb\nURIs: {MIRROR}/\nSuites: trixie sid\nComponents: main\nSigned-By: {KEY}\n"
-    )
-    assert recipe.files[apt.PREFERENCES] == (
-        "Package: *\nPin: release n=trixie\nPin-Priority: 100\n\n"
-        "Package: *\nPin: release n=sid\nPin-Priority: 50\n"
-    )
-
-
-def test_the_sources_file_is_read_back_as_it_was_meant() -> None:
-    (origin,) = apt.parse_deb822(DEB822)
-    (again,) = apt.parse_deb822(apt.deb822(origin, ["trixie"]))
-    assert again == Source(origin.uris, ("trixie",), ("main",), origin.options)
-
-
-def test_a_suite_that_is_there_already_is_not_added_again() -> None:
-    entries = apt.parse_list(f"{ONE_LINE}deb {MIRROR} trixie main\ndeb {MIRROR} unstable main\n")
-    recipe = apt.recipe(BOOKWORM, {"engine", "compose"}, entries)
-    assert set(recipe.files) == {apt.PREFERENCES}
-    assert "docker-compose/sid" in recipe.packages
-
-
-@pytest.mark.parametrize(
-    ("host", "parts", "packages", "files"),
-    [
-        (BOOKWORM, {"mmdebstrap"}, {"mmdebstrap"}, set()),
-        (BOOKWORM, {"compose"}, {"docker-compose/sid"}, {apt.SOURCES, apt.PREFERENCES}),
-        (BOOKWORM, {"go"}, {"golang-1.24-go/trixie"}, {apt.SOURCES, apt.PREFERENCES}),
-        (
-            Host(distribution="debian", codename="trixie"),
-            {"engine", "buildx"},
-            {"docker.io", "docker-cli", "iptables", "docker-buildx"},
-            set(),
-        ),
-        (
-            Host(distribution="ubuntu", codename="noble"),
-            {"engine", "compose", "buildx"},
-            {"docker.io", "docker-compose-v2", "docker-buildx"},
-            set(),
-        ),
-        (
-            Host(distribution="debian", codename="bookworm", docker_ce=True),
-            {"compose"},
-            {"docker-compose-plugin"},
-            set(),
-        ),
-    ],
-    ids=[
-        "maker of the base",
-        "compose of Debian 12",
-        "Go of Debian 12",
-        "Debian 13",
-        "Ubuntu",
-        "packages of Docker",
-    ],
-)
-def test_recipes(host: Host, parts: set[str], packages: set[str], files: set[Path]) -> None:
-    recipe = apt.recipe(host, parts, apt.parse_list(ONE_LINE))
-    assert set(recipe.packages) == packages
-    assert set(recipe.files) == files
-
-
-def test_without_an_entry_of_debian_its_own_packages_are_what_there_is() -> None:
-    assert apt.recipe(BOOKWORM, {"buildx"}, []) == Recipe({}, ("docker-buildx",))
 
 
 @pytest.mark.parametrize(
@@ -239,6 +112,26 @@ def test_an_engine_that_is_not_fit(seen: Engine, host: Host, fix: str, words: st
     assert (found.status, found.fix) == ("fail", fix)
     assert words in found.mend
     assert found.reason
+
+
+OLD = Engine(command=True, version="20.10.24+dfsg1", containers=3)
+
+
+def test_an_engine_that_runs_containers_is_not_replaced_without_being_asked(tmp_path: Path) -> None:
+    found = checks.engine(OLD, BOOKWORM)
+    assert (found.status, found.fix) == ("fail", "replace")
+    assert "runs containers: 3" in found.reason
+    assert "devenv doctor --fix --replace-engine" in found.mend
+    entries = suites.parse_list(ONE_LINE)
+    assert mends.decide([found], BOOKWORM, entries, Machine(), tmp_path / "log") == []
+    assert "devenv doctor --fix --replace-engine" in mends.advice([found], tried=True)
+    agreed = mends.decide([found], BOOKWORM, entries, Machine(), tmp_path / "log", replacing=True)
+    assert [mend.name for mend in agreed] == ["install", "start"]
+    assert "stop the engine that runs" in agreed[1].does[0]
+
+
+def test_docker_tells_how_many_containers_run() -> None:
+    assert checks.read_info(info(ServerVersion="20.10.24", ContainersRunning=2), "").containers == 2
 
 
 def test_an_engine_that_is_fit() -> None:
@@ -361,11 +254,10 @@ def test_what_the_kernel_tells_of_an_emulator(tmp_path: Path, text: str | None, 
 
 def test_an_emulator_that_is_missing_is_installed_then_enabled(tmp_path: Path) -> None:
     broken = [Check("emulation of arm64", "fail", "", "", "emulation"), Check("disk", "ok", "")]
-    install, enable = mends.decide(
-        broken, BOOKWORM, apt.parse_list(ONE_LINE), ("sudo", "-n"), tmp_path / "log"
-    )
+    install, enable = mends.decide(broken, BOOKWORM, suites.parse_list(ONE_LINE), SUDO, tmp_path / "log")
     assert install.does[0] == (
-        "sudo -n apt-get install --yes --no-install-recommends qemu-user-static binfmt-support arch-test"
+        "sudo -n apt-get install --yes --no-remove --no-install-recommends "
+        "qemu-user-static binfmt-support arch-test"
     )
     assert enable.does[-1] == "sudo -n update-binfmts --enable qemu-aarch64"
     assert emulation.argvs(["amd64"], mounted=False) == [
@@ -398,7 +290,7 @@ def failed(*fixes: Any) -> list[Check]:
     ],
 )
 def test_one_installation_then_the_start(tmp_path: Path, fixes: tuple[str, ...], names: list[str]) -> None:
-    found = mends.decide(failed(*fixes), BOOKWORM, apt.parse_list(ONE_LINE), (), tmp_path / "log")
+    found = mends.decide(failed(*fixes), BOOKWORM, suites.parse_list(ONE_LINE), Machine(), tmp_path / "log")
     assert [mend.name for mend in found] == names
     assert [step.after for step in mends.in_turn(found).steps] == [(), *((name,) for name in names)][
         : len(names)
@@ -407,22 +299,21 @@ def test_one_installation_then_the_start(tmp_path: Path, fixes: tuple[str, ...],
 
 def test_a_mend_says_exactly_what_it_does(tmp_path: Path) -> None:
     install, start = mends.decide(
-        failed("engine"), BOOKWORM, apt.parse_list(ONE_LINE), ("sudo", "-n"), tmp_path / "dockerd.log"
+        failed("engine"), BOOKWORM, suites.parse_list(ONE_LINE), SUDO, tmp_path / "dockerd.log"
     )
     words = "\n".join(install.does)
-    assert f"write {apt.SOURCES}:" in words
+    assert f"write {Suite('trixie').sources}:" in words
     assert f"  | URIs: {MIRROR}" in words
-    assert "Pin-Priority: 50" not in words
-    assert "sudo -n apt-get install --yes --no-install-recommends docker.io/trixie" in words
-    assert str(apt.POLICY) in words
+    assert "n=sid" not in words
+    assert "sudo -n apt-get install --yes --no-remove --no-install-recommends docker.io docker-cli" in words
     assert start.does == (f"sudo -n dockerd, in the background; it writes to {tmp_path / 'dockerd.log'}",)
 
 
 def test_a_service_manager_starts_what_it_manages(tmp_path: Path) -> None:
     managed = Host(distribution="debian", codename="trixie", managed=True)
-    install, start = mends.decide(failed("engine"), managed, [], (), tmp_path / "log")
+    install, start = mends.decide(failed("engine"), managed, [], Machine(), tmp_path / "log")
     assert start.does == ("systemctl start docker",)
-    assert not any(str(apt.POLICY) in line for line in install.does)
+    assert install.name == "install"
 
 
 def test_advice() -> None:
@@ -456,8 +347,9 @@ async def test_an_engine_that_ends_at_once_shows_what_it_said(
     log = tmp_path / "state" / "dockerd.log"
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     monkeypatch.setattr(starting, "_RUN", tmp_path)
+    machine = Machine(root=tmp_path / "root", owner=os.getuid())
     for _ in range(2):
         with pytest.raises(NotFit, match="ended with code 3") as error:
-            await starting.start(Host(dockerd=str(dockerd)), (), log, lambda text: None)
+            await starting.start(Host(dockerd=str(dockerd)), machine, log, lambda text: None)
         assert error.value.log_tail == "no such storage driver"
     assert sorted(path.name for path in log.parent.iterdir()) == ["dockerd.log", "dockerd.log.1"]
