@@ -135,8 +135,8 @@ def test_a_rollout_is_at_its_end_when_only_new_pods_are_there_and_available(
 def test_the_kustomization_has_the_stacks_values_and_no_secret() -> None:
     stack = Stack(app=AppSection(database="data/blog.sqlite", travel=("data/a", "data/b"), warmup="/up"))
     images = {"httpd": "httpd:v1", "php-fpm": "php-fpm:v2"}
-    made = kustomization(stack, images, "../overlay", httpd=2, namespace="team")
-    assert made["resources"] == ["../overlay"]
+    made = kustomization(stack, images, "../overlay", httpd=2, namespace="team", more=["mark.json"])
+    assert made["resources"] == ["../overlay", "mark.json"]
     assert made["namespace"] == "team"
     assert '"image": "php-fpm:v2"' in made["patches"][1]["patch"]
     assert made["replicas"] == [{"name": "httpd", "count": 2}]
