@@ -427,8 +427,8 @@ class Kubernetes:
 
     async def _failed(self, instance: Instance) -> Mapping[str, Any] | None:
         """What its gate has failed of, in this container or an earlier one."""
-        if instance.gate and instance.gate.failed:
-            return instance.gate.failed
+        if told := (instance.gate and instance.gate.failed) or instance.failed:
+            return told
         async for _ in self._follow(instance, follow=False):
             pass
         return self._failures.get(instance.id)
@@ -721,7 +721,8 @@ class Kubernetes:
         argv = {
             "log": ("logs", instance.name),
             "look": ("describe", "pod", instance.name),
-            "restart": ("delete", "pod", instance.name),
+            # Its pod would take its content along.
+            "restart": ("exec", instance.name, "--", "sh", "-c", "kill 1"),
             "stop": ("delete", "pod", instance.name),
             "fingerprint": (*gate, "fingerprint"),
             "snapshot": (*gate, "snapshot", "-o", "-"),

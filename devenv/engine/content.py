@@ -9,7 +9,7 @@ from pathlib import Path
 from devenv.engine.context import Context
 from devenv.engine.freshness import compare
 from devenv.engine.probing import WRITERS, Probing
-from devenv.engine.settle import answering, forget, look, owner_of
+from devenv.engine.settle import answering, forget, look, newest_snapshot, owner_of
 from devenv.engine.store import MANUAL
 from devenv.errors import DevenvError, NotVerified, UsageError
 from devenv.model.events import Answer, Notice
@@ -213,4 +213,6 @@ async def recover(ctx: Context, from_: str) -> None:
         await answering(ctx, replace(one, state="running"))
     recovered = await ctx.backend.recover(one)
     forget(ctx)
+    if recovered.get("epoch") == 1 and not recovered.get("restored"):
+        ctx.emit(Notice(f"{one.name} has begun with the application's first content. {newest_snapshot(ctx)}"))
     ctx.emit(Answer("recover", dict(recovered)))

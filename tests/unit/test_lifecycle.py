@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from devenv.engine.lifecycle import down, reset, up
 from devenv.engine.store import KEPT, Store
 from devenv.errors import DevenvError
 from devenv.model.events import Answer, Notice
+from devenv.model.instance import Instance
 from tests.backends.fake import FakeBackend
 from tests.unit.conftest import Told
 
@@ -158,6 +160,24 @@ async def test_an_instance_that_never_answers_is_an_error_with_its_log(
     assert silent.value.log_tail == "the last line"
 
 
+async def test_an_instance_that_ends_again_and_again_is_an_error_in_its_own_words(
+    ctx: Context, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devenv.engine.settle._ANSWER", 0.0)
+    await up(ctx)
+    backend.owner.answers = False
+    true = backend.instances
+    words = {"error": "it is not there", "why": "it is gone", "next": "devenv recover"}
+
+    async def instances(*, ask_gates: bool = True) -> list[Instance]:
+        return [replace(one, failed=words) for one in await true(ask_gates=ask_gates)]
+
+    monkeypatch.setattr(backend, "instances", instances)
+    with pytest.raises(DevenvError, match="it is not there") as failed:
+        await up(ctx)
+    assert (failed.value.why, failed.value.next_step) == ("it is gone", "devenv recover")
+
+
 async def test_status_tells_without_touching(ctx: Context, backend: FakeBackend, told: Told) -> None:
     assert await content.status(ctx) == 1
     await up(ctx)
@@ -192,6 +212,29 @@ async def test_recover_waits_until_the_instance_that_it_starts_answers(
     backend.looks_until_a_gate_answers = 2
     await content.recover(ctx, old.name)
     assert backend.owner is old
+
+
+async def test_recover_from_nothing_tells_of_the_snapshot_that_is_here(
+    ctx: Context, backend: FakeBackend, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Kubernetes there is no volume for them: an instance begins with the first content."""
+    await up(ctx)
+    await content.save(ctx)
+    [saved] = ctx.store.snapshots()
+    said = {"role": "owner", "epoch": 1, "restored": None}
+
+    async def recover(instance: Instance) -> dict[str, object]:
+        return said
+
+    monkeypatch.setattr(backend, "recover", recover)
+    told.clear()
+    await content.recover(ctx, backend.owner.name)
+    [notice] = told.of(Notice)
+    assert isinstance(notice, Notice)
+    assert f"devenv snapshot restore {saved.path.name}" in notice.text
+    said["epoch"] = 2
+    await content.recover(ctx, backend.owner.name)
+    assert len(told.of(Notice)) == 1
 
 
 def test_only_automatic_snapshots_are_pruned(tmp_path: Path) -> None:
