@@ -234,6 +234,11 @@ class Kubernetes:
             manifest = mark.manifest(self._stack, self._cluster.namespace, told[0])
             await self._cluster.apply(json.dumps(manifest), _MANAGER)
 
+    async def _mark_again(self) -> None:
+        """What was done is done: an older mark is right as well that there is content."""
+        with suppress(DevenvError):
+            await self._mark()
+
     async def _listen(self) -> None:
         """On the stack's port of this machine, from now on, also when devenv has ended."""
         at = self._cluster
@@ -506,7 +511,7 @@ class Kubernetes:
         finally:
             await asyncio.wait([keeping], timeout=5)
             keeping.cancel()
-        await self._mark()
+        await self._mark_again()
 
     async def _newest_template(self) -> str:
         """The one that a rollout leads to. The newest pod can have an older one, for one that is lost."""
@@ -593,7 +598,7 @@ class Kubernetes:
         argv = self._exec_argv(instance, "gate", "restore", "-", stdin=True)
         with file.open("rb") as content:
             await self._gate_errors(process.run(argv, stdin=content, timeout=600), instance)
-        await self._mark()
+        await self._mark_again()
 
     async def retire(self, instance: Instance) -> None:
         await self._ask(instance, "retire", timeout=30)
@@ -611,7 +616,7 @@ class Kubernetes:
                 if answers or time.monotonic() > deadline or not await self._is_there(instance):
                     raise
             await self.revive(instance)
-        await self._mark()
+        await self._mark_again()
         return recovered
 
     def _exec_argv(self, instance: Instance, *command: str, stdin: bool = False) -> list[str]:

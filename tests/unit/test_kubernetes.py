@@ -71,6 +71,9 @@ class Place:
         self.marked = json.loads(manifest)
         self.asked.append("mark")
 
+    def argv(self, *arguments: str) -> list[str]:
+        return ["kubectl", *arguments]
+
     def by_hand(self, *arguments: str) -> str:
         return " ".join(arguments)
 
@@ -264,6 +267,23 @@ async def test_after_an_upgrade_the_mark_names_the_new_owner(stack: Namespace) -
     assert (stack.owner_told["host"], stack.owner_told["epoch"]) == ("php-fpm-2", 2)
 
 
+async def test_a_snapshot_that_is_restored_is_another_database_and_marked_as_that(
+    stack: Namespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    owner = stack.add("php-fpm-1")
+    await stack.start()
+
+    async def run(argv: list[str], **_: Any) -> process.Completed:
+        assert argv[-3:] == ["gate", "restore", "-"]
+        stack.gates["php-fpm-1"]["lineage"] = "restored"
+        return completed({})
+
+    monkeypatch.setattr(process, "run", run)
+    (tmp_path / "saved.tar").touch()
+    await stack.restore(owner, tmp_path / "saved.tar")
+    assert stack.owner_told["lineage"] == "restored"
+
+
 async def test_somebody_elses_object_of_that_name_is_not_overwritten(stack: Namespace) -> None:
     stack.add("php-fpm-1")
     stack.place.marked = {"kind": "ConfigMap", "metadata": {"name": mark.NAME}, "data": {"theirs": "x"}}
@@ -296,6 +316,20 @@ async def test_recover_does_not_wait_for_a_pod_that_is_gone(stack: Namespace) ->
     stack.place.pods.clear()
     with pytest.raises(DevenvError):
         await stack.recover(new)
+
+
+async def test_what_is_done_is_done_though_it_cannot_be_marked(
+    stack: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = stack.add("php-fpm-2", role="fresh")
+
+    async def refuse(*_: str) -> None:
+        raise DevenvError("kubectl failed", "etcdserver: no leader", "again")
+
+    monkeypatch.setattr(stack.place, "apply", refuse)
+    await stack.recover(new)
+    with pytest.raises(DevenvError, match="kubectl failed"):
+        await stack.start()
 
 
 # Its end

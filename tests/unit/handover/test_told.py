@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from devenv import assets
 from devenv.backends import mark as written
 from devenv.handover import mark, told
 from devenv.handover.mark import Mark
@@ -59,6 +61,14 @@ def test_what_is_written_carries_the_labels_of_the_stack() -> None:
     }
     assert (made["metadata"]["name"], made["metadata"]["namespace"]) == ("php-fpm-mark", "team")
     assert json.loads(json.dumps(made))["data"] == {"a": "b"}
+
+
+def test_the_manifest_mounts_it_where_the_gate_is_told_and_does_without_it() -> None:
+    manifest = (assets.k8s_folder() / "base" / "php-fpm-deployment.yaml").read_text()
+    [where] = re.findall(r"\{name: GATE_MARK, value: (\S+)\}", manifest)
+    assert Settings.from_env({"GATE_MARK": where}).mark == Path(where)
+    [volume] = re.findall(rf"\{{name: (\S+), mountPath: {where}, readOnly: true\}}", manifest)
+    assert f"- name: {volume}\n          configMap: {{name: {written.NAME}, optional: true}}" in manifest
 
 
 def test_who_is_missing_is_named_with_the_way_out() -> None:
