@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from devenv import portforward
-from devenv.backends import gates, namespace, pods, settings, snapshots
+from devenv.backends import gates, mark, namespace, pods, settings, snapshots
 from devenv.backends.manifests import OURS, SECRET, kustomization, rolled_out, rollout, undone
 from devenv.backends.protocol import HTTPD, PHP_FPM, RESTORE, SERVICES, By
 from devenv.errors import CommandFailed, DevenvError
@@ -49,6 +49,13 @@ _SERVES = 30.0
 """Seconds in which a site whose pods are all ready is reached."""
 _AGAIN = 20.0
 """Seconds in which a container that has ended is started again, the first time."""
+_BACK = 330.0
+"""The same for one that has ended often: Kubernetes waits for longer each time, five minutes at most."""
+_BEGINS = 120.0
+"""Seconds after which nobody begins anew any more because of a look that found nobody. Longer than pods need
+to start, most often; one that comes later looks by itself, and takes longer."""
+_RETIRED = 30.0
+"""Seconds after which an owner is told again that no successor comes, well before it forgets that."""
 _TICK = 2.0
 """Seconds after which pods are looked at again, though nothing was told of them."""
 _HTTPD_REPLICAS = 2
@@ -158,7 +165,7 @@ class Kubernetes:
         """What its Deployment is to name. An instance is never replaced by that."""
         return await self.image(service, release)
 
-    async def _write(self, httpd: int) -> None:
+    async def _write(self, httpd: int, told: Mapping[str, str] | None) -> None:
         """The kustomization that `kubectl apply -k` reads: the overlay, with this stack's values."""
         images = {one: await self.applied(one, release) for one, release in self.releases().items()}
         values = settings.read(self._settings)
@@ -168,24 +175,67 @@ class Kubernetes:
             path.touch(0o600)
             path.write_text(values[variable])
         overlay = os.path.relpath(self._overlay.resolve(), self._folder.resolve())
-        made = kustomization(self._stack, images, overlay, httpd=httpd, namespace=self._cluster.namespace)
+        where = self._cluster.namespace
+        if told:
+            manifest = mark.manifest(self._stack, where, told)
+            (self._folder / mark.FILE).write_text(json.dumps(manifest, indent=2) + "\n")
+        more = [mark.FILE] if told else []
+        made = kustomization(self._stack, images, overlay, httpd=httpd, namespace=where, more=more)
         (self._folder / "kustomization.yaml").write_text(json.dumps(made, indent=2) + "\n")
 
     # From nothing to a stack that serves
 
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
         if replace is None:
-            if await self._to_restore():
+            restores = await self._to_restore()
+            nobody = await self._nobody(saved=restores)
+            if restores:
                 # Nobody writes before the content is there.
-                await self._apply(httpd=0)
+                await self._apply(httpd=0, told=nobody)
                 await self._ready([PHP_FPM], note)
                 await self._restore_last()
-            await self._apply(httpd=_HTTPD_REPLICAS)
+                nobody = None
+            await self._apply(httpd=_HTTPD_REPLICAS, told=nobody)
             await self._ready(SERVICES, note)
+            await self._mark()
         elif replace == HTTPD:
             await self._apply(httpd=_HTTPD_REPLICAS)
             await self._ready([HTTPD], note)
         await self._listen()
+
+    async def _nobody(self, *, saved: bool) -> dict[str, str] | None:
+        """What to tell the first pod where no instance has content, so that it need not look for long itself.
+
+        `saved`: what the last one had is in a file here. Else a mark stays: who it names is missing.
+        """
+        there = await self._cluster.get("pods", "--selector", f"{pods.NAME_LABEL}={PHP_FPM},{self.ours}")
+        instances = [self._instance(pod) for pod in there]
+        if any(one.state != "created" for one in instances):
+            return None
+        # Kubernetes calls one so until its hook has ended: it can have begun already.
+        if any(await asyncio.gather(*(self.gate(one) for one in instances))):
+            return None
+        if not saved and await self._cluster.get("configmap", mark.NAME):
+            return None
+        return mark.of_nobody(time.time() + _BEGINS)
+
+    async def _mark(self) -> None:
+        """Tell pods to come who has the content, where that is settled."""
+        there = [self._instance(pod) for pod in await self._pods(PHP_FPM)]
+        asked = await asyncio.gather(*(self._asked(one) for one in there))
+        told = [mark.of_owner(one, one.gate) for one in asked if one.gate and one.owner and not one.leaving]
+        if len(told) != 1:
+            return
+        known = await self._cluster.get("configmap", mark.NAME)
+        self._must_not_be_foreign(known)
+        if [one.get("data") for one in known] != told:
+            manifest = mark.manifest(self._stack, self._cluster.namespace, told[0])
+            await self._cluster.apply(json.dumps(manifest), _MANAGER)
+
+    async def _mark_again(self) -> None:
+        """What was done is done: an older mark is right as well that there is content."""
+        with suppress(DevenvError):
+            await self._mark()
 
     async def _listen(self) -> None:
         """On the stack's port of this machine, from now on, also when devenv has ended."""
@@ -206,15 +256,17 @@ class Kubernetes:
     async def join_registry(self) -> bool:
         return False
 
-    async def _apply(self, *, httpd: int) -> None:
-        await self._write(httpd)
+    async def _apply(self, *, httpd: int, told: Mapping[str, str] | None = None) -> None:
+        await self._write(httpd, told)
         await self._must_have_room()
         argv = ["apply", "--server-side", "--force-conflicts", _MANAGER, "--kustomize", str(self._folder)]
         await self._cluster.call(*argv, timeout=120)
 
     async def _must_have_room(self) -> None:
         """Of all that is to be applied, what is there already must be ours, in a namespace that stays."""
-        there = await self.staying("--kustomize", str(self._folder))
+        self._must_not_be_foreign(await self.staying("--kustomize", str(self._folder)))
+
+    def _must_not_be_foreign(self, there: Sequence[Object]) -> None:
         if others := namespace.foreign(there):
             names = ", ".join(map(namespace.called, others))
             raise DevenvError(
@@ -378,8 +430,8 @@ class Kubernetes:
 
     async def _failed(self, instance: Instance) -> Mapping[str, Any] | None:
         """What its gate has failed of, in this container or an earlier one."""
-        if instance.gate and instance.gate.failed:
-            return instance.gate.failed
+        if told := (instance.gate and instance.gate.failed) or instance.failed:
+            return told
         async for _ in self._follow(instance, follow=False):
             pass
         return self._failures.get(instance.id)
@@ -435,6 +487,8 @@ class Kubernetes:
 
     async def stop_one(self, instance: Instance) -> None:
         """One of an older template goes when the rollout goes on, one of the newest when it is undone."""
+        # That of an earlier end, which was interrupted: it has served on since.
+        self._saved(instance).unlink(missing_ok=True)
         gate = await self.gate(instance)
         if gate is not None and gate.role == "owner":
             # It may have no one to hand over to, and there is no volume that its content could stay in.
@@ -455,6 +509,7 @@ class Kubernetes:
         finally:
             await asyncio.wait([keeping], timeout=5)
             keeping.cancel()
+        await self._mark_again()
 
     async def _newest_template(self) -> str:
         """The one that a rollout leads to. The newest pod can have an older one, for one that is lost."""
@@ -483,7 +538,16 @@ class Kubernetes:
         """It went with its end."""
 
     async def revive(self, instance: Instance) -> None:
-        """Kubernetes starts what has ended by itself."""
+        """Kubernetes starts what has ended by itself: that is waited for, while the pod is there."""
+        deadline = time.monotonic() + _BACK
+        while time.monotonic() < deadline and await self._is_there(instance):
+            gate = await self.gate(instance)
+            if gate is not None and not gate.terminating:
+                return
+            await asyncio.sleep(0.5)
+
+    async def _is_there(self, instance: Instance) -> bool:
+        return any(pod["metadata"]["uid"] == instance.id for pod in await self._pods(PHP_FPM))
 
     # Its gate
 
@@ -529,15 +593,32 @@ class Kubernetes:
         )
 
     async def restore(self, instance: Instance, file: Path) -> None:
+        """It is another database from then on, and pods to come are told so at once."""
         argv = self._exec_argv(instance, "gate", "restore", "-", stdin=True)
         with file.open("rb") as content:
             await self._gate_errors(process.run(argv, stdin=content, timeout=600), instance)
+        await self._mark_again()
 
     async def retire(self, instance: Instance) -> None:
         await self._ask(instance, "retire", timeout=30)
 
     async def recover(self, instance: Instance, *, force: bool = False) -> Mapping[str, Any]:
-        return await gates.recover(lambda *words: self._ask(instance, *words, timeout=120), force=force)
+        """Kubernetes ends the container of one that waits in vain, then starts it again, later each time."""
+        deadline = time.monotonic() + _BACK
+        while True:
+            try:
+                recovered = await gates.recover(
+                    lambda *words: self._ask(instance, *words, timeout=120), force=force
+                )
+                break
+            except DevenvError:
+                gate = await self.gate(instance)
+                answers = gate is not None and not gate.terminating
+                if answers or time.monotonic() > deadline or not await self._is_there(instance):
+                    raise
+            await self.revive(instance)
+        await self._mark_again()
+        return recovered
 
     def _exec_argv(self, instance: Instance, *command: str, stdin: bool = False) -> list[str]:
         options = ["--stdin"] if stdin else []
@@ -575,9 +656,14 @@ class Kubernetes:
         return self._folder / f"ended-{instance.id}.tar"
 
     async def last_snapshot(self, instance: Instance, into: Path) -> bool:
-        if (saved := self._saved(instance)).exists():
-            saved.replace(into)
-            return True
+        """`stop_one` has taken that of a pod that is gone; one that is there can have served on since."""
+        saved = self._saved(instance)
+        if not await self._is_there(instance):
+            if saved.exists():
+                saved.replace(into)
+                return True
+            return False
+        saved.unlink(missing_ok=True)
         await self.snapshot(instance, into)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._restore.write_text(f"{into}\n")
@@ -587,19 +673,30 @@ class Kubernetes:
         await portforward.stop(self._forward)
         if content:
             self._restore.unlink(missing_ok=True)
-        for one in await self.instances():
-            if one.owner:
-                # It would wait for a successor. One that cannot be asked goes as well.
-                with suppress(DevenvError):
-                    await self.retire(one)
+        await self._retire_owners()
+        retired = time.monotonic()
+        # Before the pods: what it tells of is saved, or not wanted any more, and nobody shall wait for it.
+        await self._remove("configmap", mark.NAME)
         argv = ["delete", self.kinds, "--selector", self.ours, "--ignore-not-found", "--wait"]
         await self._cluster.call(*argv, timeout=120)
+        if time.monotonic() - retired > _RETIRED:
+            await self._retire_owners()
         argv = ["delete", "pods", "--selector", self.ours, "--ignore-not-found", "--wait", "--now"]
         await self._cluster.call(*argv, timeout=GRACE)
-        # By its name: who may see and delete all secrets of a namespace may do more than we need.
-        there = await self._cluster.get("secret", SECRET)
+        await self._remove("secret", SECRET)
+
+    async def _retire_owners(self) -> None:
+        """They would wait for a successor. One that cannot be asked goes as well."""
+        for one in await self.instances():
+            if one.owner:
+                with suppress(DevenvError):
+                    await self.retire(one)
+
+    async def _remove(self, kind: str, name: str) -> None:
+        """By its name: who may see and delete all of a kind in a namespace may do more than we need."""
+        there = await self._cluster.get(kind, name)
         if there and not namespace.foreign(there) and not namespace.of_others(there, self._stack.stack.name):
-            await self._cluster.call("delete", "secret", SECRET, "--ignore-not-found", "--wait=false")
+            await self._cluster.call("delete", kind, name, "--ignore-not-found", "--wait=false")
 
     # What is told
 
@@ -630,7 +727,8 @@ class Kubernetes:
         argv = {
             "log": ("logs", instance.name),
             "look": ("describe", "pod", instance.name),
-            "restart": ("delete", "pod", instance.name),
+            # Its pod would take its content along.
+            "restart": ("exec", instance.name, "--", "sh", "-c", "kill 1"),
             "stop": ("delete", "pod", instance.name),
             "fingerprint": (*gate, "fingerprint"),
             "snapshot": (*gate, "snapshot", "-o", "-"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,12 @@ def undone(replicas: Object) -> list[dict[str, Any]]:
 
 
 def kustomization(
-    stack: Stack, images: Mapping[str, str], overlay: str, *, httpd: int, namespace: str
+    stack: Stack, images: Mapping[str, str], overlay: str, *, httpd: int, namespace: str, more: Sequence[str]
 ) -> dict[str, Any]:
-    """What devenv.toml and the settings have to say to the manifests. `images`: of each service."""
+    """What devenv.toml and the settings have to say to the manifests.
+
+    `images`: of each service. `more`: files that are applied as well.
+    """
     app, root = stack.app, Path("/app")
     data = str((root / app.database).parent)
     values = {
@@ -70,7 +73,7 @@ def kustomization(
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [overlay],
+        "resources": [overlay, *more],
         "namespace": namespace,
         "labels": [{"pairs": {STACK: stack.stack.name}, "includeTemplates": True}],
         "replicas": [{"name": HTTPD, "count": httpd}],

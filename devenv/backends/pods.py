@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,6 +33,7 @@ def instance(pod: Object, port: int | None = None) -> Instance:
         port=port,
         leaving="deletionTimestamp" in pod["metadata"],
         restarts=status.get("restartCount", 0),
+        failed=_last_words(status),
     )
 
 
@@ -81,6 +84,18 @@ def _state(pod: Object, status: Mapping[str, Any]) -> str:
         return "created"
     # One that has ended is started again, with what it had, unless its pod has ended as a whole.
     return "restarting" if lives(pod) else "exited"
+
+
+def _last_words(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a hook that failed has written down of the end of its container, until that runs again."""
+    if "running" in status.get("state", {}):
+        return None
+    for state in ("state", "lastState"):
+        with suppress(ValueError):
+            said = json.loads(status.get(state, {}).get("terminated", {}).get("message", ""))
+            if isinstance(said, dict) and said.keys() >= {"error", "why", "next"}:
+                return said
+    return None
 
 
 def _health(pod: Object) -> str:

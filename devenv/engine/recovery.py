@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 
 from devenv.backends.protocol import PHP_FPM
 from devenv.engine.context import Context
-from devenv.engine.settle import answering, forget, look
+from devenv.engine.settle import answering, forget, look, newest_snapshot
 from devenv.errors import DevenvError, UsageError
 from devenv.model import recovery
 from devenv.model.actions import action
@@ -50,6 +50,9 @@ async def recover(
     _, chosen = await _look(ctx, from_, force=force)
     told = await _go_on(ctx, chosen, force=force)
     forget(ctx)
+    if told.get("epoch") == 1 and not told.get("restored"):
+        words = f"{chosen.name} has begun with the application's first content"
+        ctx.emit(Notice(f"{words}. {newest_snapshot(ctx)}"))
     await _must_serve_alone(ctx, chosen)
     serves = await _site_answers(ctx)
     ctx.emit(Answer("recover", {**told, "instance": chosen.name, "serves": serves, "url": ctx.stack.url}))

@@ -186,6 +186,8 @@ async def _wait_for_gate(ctx: Context, instance: Instance, deadline: float) -> N
                 "nobody has taken it over yet",
                 f"see what keeps its successor: {ctx.backend.by_hand('look', instance)}; then try again",
             )
+        if failed := instance.failed:
+            raise DevenvError(f"{instance.name}: {failed['error']}", failed["why"], failed["next"])
         raise DevenvError(
             f"{instance.name} does not answer",
             "its gate gives no status",

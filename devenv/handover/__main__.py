@@ -27,6 +27,8 @@ from .settings import Settings
 from .shell import shared
 from .wire import Fields, Peer, Refused, Unreachable
 
+_LAST_WORDS = Path("/dev/termination-log")
+"""Kubernetes keeps what is written there with the end of a container, which a failed hook brings about."""
 _READ = 600
 """Seconds in which a snapshot must be read that goes to stdout."""
 
@@ -129,7 +131,11 @@ def _hook(arguments: argparse.Namespace, settings: Settings) -> int:
                 if status["failed"]:
                     failed = status["failed"]
                     print(f"gate: hook failed: {failed['error']}: {failed['why']}", file=log, flush=True)
-                    raise Problem(failed["error"], failed["why"], failed["next"])
+                    problem = Problem(failed["error"], failed["why"], failed["next"])
+                    with contextlib.suppress(OSError):
+                        if _LAST_WORDS.exists():
+                            _LAST_WORDS.write_text(json.dumps(problem.as_json()))
+                    raise problem
                 if status["role"] == Role.MOVED:
                     return 0
             if time.monotonic() > deadline:

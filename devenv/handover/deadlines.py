@@ -3,6 +3,7 @@
 They only make sense in this order, which a test holds::
 
     poll < drain budget < lease < absent < hook < termination < grace period
+    names + absent < hook
     termination + finish + shell + save + endpoints + linger < grace period
 
 A lease outlives a drain, so an owner never opens while its successor still waits for
@@ -48,6 +49,10 @@ class Deadlines:
     absent: float = 15.0
     """A new instance waits this long for an owner that has signed and is not there: an engine starts a
     killed one again, after a pause that grows with each time."""
+    names: float = 0.0
+    """As old may be what names tell. Where nobody's word says that there is no content, looks that find
+    nobody are believed only this far apart: fewer could all be one answer out of a cache. Kubernetes has
+    such a one; in compose the engine answers each time."""
     successor: float = 2.0
     """A terminating owner waits this long for a successor to show up at all."""
     endpoints: float = 0.0
@@ -80,6 +85,8 @@ class Deadlines:
         for shorter, longer in itertools.pairwise(chain):
             if getattr(self, shorter) >= getattr(self, longer):
                 return f"deadline {shorter} must be shorter than {longer}"
+        if self.names + self.absent >= self.hook:
+            return "deadlines names and absent together must be shorter than hook"
         last = ("termination", "finish", "shell", "save", "endpoints", "linger")
         if sum(getattr(self, name) for name in last) >= self.grace:
             return f"deadlines {', '.join(last[:-1])} and {last[-1]} together must be shorter than grace"

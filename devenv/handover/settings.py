@@ -27,6 +27,8 @@ class Settings:
     """A name that must resolve before "no instance found" is believed."""
     secret_file: Path
     snapshots: Path | None
+    mark: Path | None
+    """Where devenv tells who has the content; see told.py. None where the volume of snapshots does."""
     warmup: str
     document_root: str
     listen: Address
@@ -60,6 +62,7 @@ class Settings:
         travel = env.get("GATE_TRAVEL", str(database.parent / "sessions"))
         seed = env.get("GATE_SEED", "/app/seed/database.sqlite")
         snapshots = env.get("GATE_SNAPSHOTS", "/snapshots")
+        mark = env.get("GATE_MARK")
         return cls(
             release=env.get("GATE_RELEASE", "unknown"),
             database=database,
@@ -69,6 +72,7 @@ class Settings:
             control_name=env.get("GATE_CONTROL_NAME") or None,
             secret_file=Path(env.get("GATE_SECRET_FILE", "/run/secrets/handover")),
             snapshots=Path(snapshots) if snapshots and Path(snapshots).is_dir() else None,
+            mark=Path(mark) if mark else None,
             warmup=env.get("GATE_WARMUP", "/"),
             document_root=env.get("GATE_DOCUMENT_ROOT", "/app/public"),
             listen=_address(env.get("GATE_LISTEN", "0.0.0.0:9000")),

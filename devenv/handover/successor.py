@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from . import database, fcgi, snapshot, travel
+from . import database, fcgi, snapshot, told, travel
 from . import mark as marks
 from .discovery import Nobody, Seen, choose, yields
 from .instance import Instance, in_thread, missing
@@ -67,7 +67,7 @@ class Course:
             self._discard()
         self.say("discover", names=",".join(self._settings.peers))
         last = ""
-        nobody = 0
+        nobody, alone = 0, 0.0
         while True:
             try:
                 if self._instance.record.role is Role.OWNER:
@@ -83,11 +83,15 @@ class Course:
                     owner = choose(view, self._instance.record.uid)
                 except Nobody:
                     nobody += 1
+                    alone = time.monotonic() if nobody == 1 else alone
                     if self._instance.record.role is not Role.FRESH:
                         raise self._lost_owner() from None
                     if nobody >= LOOKS:
-                        await self._require_unsigned()
-                        return await self._begin()
+                        if await self._is_unsigned() or self._is_certain(alone):
+                            return await self._begin()
+                        if nobody == LOOKS:
+                            why = f"what names tell can be {self._deadlines.names:g} s old"
+                            self.say("waiting", error="nobody is found", why=why)
                 else:
                     nobody = 0
                     self._missing = None
@@ -150,17 +154,33 @@ class Course:
 
     # A first deployment
 
-    async def _require_unsigned(self) -> None:
-        """Raise a `Problem` if somebody has content that is nowhere else: it was killed, and comes back."""
+    async def _is_unsigned(self) -> bool:
+        """Whether somebody's word says that there is no content that is nowhere else.
+
+        Raises a `Problem` if somebody has it: it was killed, and comes back.
+        """
         if self.forsaken:
-            return
+            return True
         mark = marks.load(self._settings.snapshots)
         if mark is None or mark.saved:
-            return
+            return self._is_told()
         if self._missing is None:
             self._missing = time.monotonic(), await in_thread(_newest_in_words, self._settings.snapshots)
         since, newest = self._missing
         raise missing(mark, newest, final=time.monotonic() - since > self._deadlines.absent)
+
+    def _is_told(self) -> bool:
+        """The same, where devenv is the one who says it."""
+        mark = marks.load(self._settings.mark)
+        if mark is None:
+            return told.nobody(self._settings.mark, time.time())
+        if self._missing is None:
+            self._missing = time.monotonic(), ""
+        raise told.missing(mark, final=time.monotonic() - self._missing[0] > self._deadlines.absent)
+
+    def _is_certain(self, alone: float) -> bool:
+        """Whether nobody was found for as long as names may be old, since `alone` (monotonic)."""
+        return time.monotonic() - alone >= self._deadlines.names
 
     async def _begin(self) -> None:
         """Nobody has a database: begin with the one on disk, a snapshot's, or the seed."""

@@ -130,6 +130,8 @@ class Instance:
     """Its engine ends and removes it already."""
     restarts: int = 0
     """In Kubernetes: how often its container was started again, each time with a log of its own."""
+    failed: Mapping[str, Any] | None = None
+    """What its container has ended of, where that does not run: what failed, why, and what next."""
 
     @property
     def running(self) -> bool:

@@ -71,9 +71,9 @@ class Cluster:
         with self.errors():
             return await process.run(self.argv(*arguments), timeout=timeout, check=check)
 
-    async def apply(self, manifest: str) -> None:
+    async def apply(self, manifest: str, *options: str) -> None:
         """Of any namespace; it is no secret."""
-        await self._send(manifest, "apply", "--server-side", "--force-conflicts", "--filename=-")
+        await self._send(manifest, "apply", "--server-side", "--force-conflicts", *options, "--filename=-")
 
     async def create(self, manifest: Object) -> None:
         """The same of an object that is new."""

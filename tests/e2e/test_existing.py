@@ -148,7 +148,9 @@ def test_it_ends_with_what_is_its_own_and_its_content_comes_back_though_the_cont
     stack.done("down")
     kinds = "deployments,pods,services,secrets,ingresses,networkpolicies,poddisruptionbudgets"
     assert admin("get", kinds, "--output=name") == ""
-    assert "somebody-elses" in admin("get", "configmaps", "--output=name")
+    configmaps = admin("get", "configmaps", "--output=name")
+    assert "somebody-elses" in configmaps
+    assert "php-fpm-mark" not in configmaps
     assert NAMESPACE in admin("get", "namespaces", "--output=name")
     path = stack.folder / "kubeconfig"
     path.write_text(path.read_text().replace(CONTEXT, "kind-new-name"))

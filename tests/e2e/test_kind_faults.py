@@ -206,7 +206,7 @@ def test_objects_that_are_not_devenvs_are_left_alone(stack: Devenv, kubectl: Kub
                         " {..metadata.generation} {..spec} {..metadata.labels}")  # fmt: skip
         assert after == before
         # Of ours there is nothing beside them: it was all or nothing.
-        ours = "deployments,services,pods,secrets,networkpolicies,poddisruptionbudgets,ingresses"
+        ours = "deployments,services,pods,secrets,configmaps,networkpolicies,poddisruptionbudgets,ingresses"
         assert kubectl("get", ours, "--selector", "app.kubernetes.io/part-of=devenv", "--output=name") == ""
     finally:
         kubectl("delete", "deployment/httpd", "service/php-fpm")

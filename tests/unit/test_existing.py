@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from devenv import assets
-from devenv.backends import namespace
+from devenv.backends import mark, namespace
 from devenv.engine import building
 from devenv.engine.context import Context
 from devenv.errors import CommandFailed, DevenvError, NotFit, OtherContent, WrongPlatform
@@ -65,6 +65,12 @@ def test_of_all_secrets_it_takes_one() -> None:
     assert on_secrets == {
         "create secrets", "get secrets/php-fpm", "patch secrets/php-fpm", "delete secrets/php-fpm",
     }  # fmt: skip
+
+
+def test_of_all_configmaps_it_takes_one() -> None:
+    on_them = {str(right) for right in rights.of(ROLE) if right.resource == "configmaps"}
+    named = {f"{verb} configmaps/{mark.NAME}" for verb in ("get", "patch", "delete")}
+    assert on_them == {"create configmaps", *named}
 
 
 @pytest.mark.parametrize("naming", ["tags", "repositories"])

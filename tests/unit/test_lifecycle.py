@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from devenv.engine.lifecycle import down, reset, up
 from devenv.engine.store import FORK, KEPT, Store
 from devenv.errors import DevenvError
 from devenv.model.events import Answer, Notice
+from devenv.model.instance import Instance
 from tests.backends.fake import FakeBackend
 from tests.unit.conftest import Told
 
@@ -194,6 +196,24 @@ async def test_an_instance_that_never_answers_is_an_error_with_its_log(
     with pytest.raises(DevenvError, match="does not answer") as silent:
         await up(ctx)
     assert silent.value.log_tail == "the last line"
+
+
+async def test_an_instance_that_ends_again_and_again_is_an_error_in_its_own_words(
+    ctx: Context, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devenv.engine.settle._ANSWER", 0.0)
+    await up(ctx)
+    backend.owner.answers = False
+    true = backend.instances
+    words = {"error": "it is not there", "why": "it is gone", "next": "devenv recover"}
+
+    async def instances(*, ask_gates: bool = True) -> list[Instance]:
+        return [replace(one, failed=words) for one in await true(ask_gates=ask_gates)]
+
+    monkeypatch.setattr(backend, "instances", instances)
+    with pytest.raises(DevenvError, match="it is not there") as failed:
+        await up(ctx)
+    assert (failed.value.why, failed.value.next_step) == ("it is gone", "devenv recover")
 
 
 async def test_status_tells_without_touching(ctx: Context, backend: FakeBackend, told: Told) -> None:

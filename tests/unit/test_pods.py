@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -62,6 +63,22 @@ def test_a_container_is_not_started_again_where_its_pod_has_ended() -> None:
     evicted = pod(state={"terminated": {"exitCode": 137}}, containerID="c")
     evicted["status"]["phase"] = "Failed"
     assert pods.instance(evicted).state == "exited"
+
+
+FAILED = {"error": "it is not there", "why": "it is gone", "next": "devenv recover"}
+
+
+def test_what_its_container_has_ended_of_is_known_until_it_runs_again() -> None:
+    ended = {"terminated": {"exitCode": 0, "message": json.dumps(FAILED)}}
+    backing_off = {"waiting": {"reason": "CrashLoopBackOff"}}
+    assert pods.instance(pod(state=backing_off, lastState=ended, restartCount=1)).failed == FAILED
+    assert pods.instance(pod(state=ended, containerID="c")).failed == FAILED
+    assert pods.instance(pod(state={"running": {}}, lastState=ended, restartCount=1)).failed is None
+
+
+@pytest.mark.parametrize("message", ["", "Killed", "[]", '{"error": "half"}'])
+def test_an_end_that_nobody_has_written_of_is_just_an_end(message: str) -> None:
+    assert pods.instance(pod(state={"terminated": {"message": message}}, containerID="c")).failed is None
 
 
 def test_one_that_is_being_removed_is_leaving() -> None:
@@ -135,8 +152,8 @@ def test_a_rollout_is_at_its_end_when_only_new_pods_are_there_and_available(
 def test_the_kustomization_has_the_stacks_values_and_no_secret() -> None:
     stack = Stack(app=AppSection(database="data/blog.sqlite", travel=("data/a", "data/b"), warmup="/up"))
     images = {"httpd": "httpd:v1", "php-fpm": "php-fpm:v2"}
-    made = kustomization(stack, images, "../overlay", httpd=2, namespace="team")
-    assert made["resources"] == ["../overlay"]
+    made = kustomization(stack, images, "../overlay", httpd=2, namespace="team", more=["mark.json"])
+    assert made["resources"] == ["../overlay", "mark.json"]
     assert made["namespace"] == "team"
     assert '"image": "php-fpm:v2"' in made["patches"][1]["patch"]
     assert made["replicas"] == [{"name": "httpd", "count": 2}]

@@ -76,6 +76,11 @@ def test_an_end_that_does_not_fit_into_the_grace_period_is_told(longer: str) -> 
     assert disorder == f"{together} must be shorter than grace"
 
 
+def test_names_that_are_old_for_longer_than_a_hook_lasts_are_told() -> None:
+    disorder = replace(Deadlines(), names=80.0).disorder()
+    assert disorder == "deadlines names and absent together must be shorter than hook"
+
+
 def test_an_owner_that_hands_over_at_the_last_moment_gives_its_requests_as_long_as_a_sole_one() -> None:
     deadlines = Deadlines()
     assert deadlines.grace - deadlines.termination - deadlines.linger - _EXIT >= deadlines.finish
@@ -105,3 +110,5 @@ def test_the_deadlines_of_the_kubernetes_manifest_fit_together() -> None:
     (grace,) = re.findall(r"terminationGracePeriodSeconds: (\d+)", manifest)
     assert float(grace) == deadlines.grace
     assert deadlines.endpoints > 0
+    # kubeadm's CoreDNS gives names to any cache for 30 s.
+    assert deadlines.names > 30

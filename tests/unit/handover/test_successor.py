@@ -20,6 +20,7 @@ from devenv.handover import mark as marks
 from devenv.handover import record as records
 from devenv.handover.control import Server
 from devenv.handover.discovery import View
+from devenv.handover.instance import Instance
 from devenv.handover.mark import Mark
 from devenv.handover.owner import Owner
 from devenv.handover.placement import Placement
@@ -455,6 +456,105 @@ async def test_the_looks_begin_again_after_one_that_was_uncertain(new: FakeInsta
     new.look = look  # type: ignore[method-assign]
     await course(new).run()
     assert len(seen) == LOOKS - 1 + 1 + LOOKS + 1
+
+
+def told(instance: FakeInstance, folder: Path, data: dict[str, str], **deadlines: float) -> FakeInstance:
+    """It is in Kubernetes, where devenv tells this."""
+    folder.mkdir()
+    for name, text in data.items():
+        (folder / name).write_text(text)
+    wanted = replace(instance.settings.deadlines, **deadlines)
+    instance.settings = replace(instance.settings, mark=folder, deadlines=wanted)
+    return instance
+
+
+OF_OWNER = {"owner.json": '{"uid": "other", "host": "pod-1", "release": "v1", "lineage": "x", "epoch": 3}'}
+
+
+async def test_nothing_begins_anew_where_devenv_has_seen_an_owner_that_is_not_found(
+    new: FakeInstance, tmp_path: Path
+) -> None:
+    told(new, tmp_path / "mark", OF_OWNER, absent=0.1)
+    with pytest.raises(
+        Problem, match=r"the instance that has the content is not there: pod-1 \(v1, epoch 3\)"
+    ):
+        await course(new).run()
+    assert new.record.role is Role.FRESH
+    assert not new.settings.database.exists()
+
+
+async def test_an_owner_that_devenv_has_seen_is_waited_for(
+    old: OwnerSide, new: FakeInstance, tmp_path: Path
+) -> None:
+    told(new, tmp_path / "mark", OF_OWNER, absent=4.0)
+    views = [View(found_self=True)] * 3 * LOOKS
+
+    async def look() -> View:
+        return views.pop(0) if views else View((old.instance.as_seen(old.control),), found_self=True)
+
+    new.look = look  # type: ignore[method-assign]
+    await course(new).run()
+    assert (new.record.lineage, new.record.epoch) == ("line", 5)
+
+
+async def test_what_devenv_has_seen_stops_nobody_who_is_told_that_the_owner_is_gone_for_good(
+    new: FakeInstance, tmp_path: Path
+) -> None:
+    told(new, tmp_path / "mark", OF_OWNER, names=30.0)
+    forsaking = course(new)
+    forsaking.forsaken = True
+    await asyncio.wait_for(forsaking.run(), 5)
+    assert (new.record.role, new.record.epoch) == (Role.OWNER, 1)
+
+
+async def test_an_owner_that_comes_again_serves_whatever_devenv_has_seen_since(
+    new: FakeInstance, tmp_path: Path
+) -> None:
+    """It is of an earlier owner, or of before a snapshot was restored."""
+    instance = told(new, tmp_path / "mark", OF_OWNER)
+    true = Instance(instance.settings, ["true"])
+    true.record = Record(uid="mine", role=Role.OWNER, lineage="restored", epoch=1, served=True)
+    assert true.superseded() is None
+    true.listener.close()
+
+
+async def test_names_that_may_be_old_are_believed_only_when_they_have_said_nobody_for_that_long(
+    new: FakeInstance, tmp_path: Path
+) -> None:
+    told(new, tmp_path / "mark", {}, names=0.5)
+    began = time.monotonic()
+    await course(new).run()
+    assert time.monotonic() - began >= 0.5
+    assert phases(new)[:2] == ["discover", "waiting"]
+
+
+async def test_one_that_was_not_certain_begins_that_time_anew(new: FakeInstance, tmp_path: Path) -> None:
+    told(new, tmp_path / "mark", {}, names=0.5)
+    uncertain, began = 0.4, time.monotonic()
+    silent = iter([View(silent=("10.0.0.9",))])
+
+    async def look() -> View:
+        found = View(found_self=True)
+        return next(silent, found) if time.monotonic() - began > uncertain else found
+
+    new.look = look  # type: ignore[method-assign]
+    await course(new).run()
+    assert time.monotonic() - began >= uncertain + 0.5
+
+
+async def test_with_devenvs_word_that_there_is_nobody_the_first_one_begins_at_once(
+    new: FakeInstance, tmp_path: Path
+) -> None:
+    told(new, tmp_path / "mark", {"nobody-until": f"{time.time() + 60:.0f}"}, names=4.0)
+    await asyncio.wait_for(course(new).run(), 2)
+    assert (new.record.role, new.record.epoch) == (Role.OWNER, 1)
+
+
+async def test_a_word_of_long_ago_spares_no_look(new: FakeInstance, tmp_path: Path) -> None:
+    told(new, tmp_path / "mark", {"nobody-until": f"{time.time() - 1:.0f}"}, names=0.3)
+    began = time.monotonic()
+    await course(new).run()
+    assert time.monotonic() - began >= 0.3
 
 
 async def test_the_seed_is_what_a_first_one_begins_with(new: FakeInstance, tmp_path: Path, sql: Sql) -> None:
