@@ -79,10 +79,10 @@ class Operations:
             await asyncio.sleep(3)
 
     async def _upgrade(self, one: Round) -> Told:
-        return await self._struck(one, self._devenv.start("upgrade", "--to", one.release))
+        return await self._struck(one, lambda: self._devenv.start("upgrade", "--to", one.release))
 
     async def _down(self, one: Round) -> Told:
-        return await self._struck(one, self._devenv.start("down"))
+        return await self._struck(one, lambda: self._devenv.start("down"))
 
     async def _restore(self, one: Round) -> Told:
         began = time.monotonic()
@@ -91,7 +91,8 @@ class Operations:
         path = Path(saved.of("answer")[-1]["data"]["path"])
         await asyncio.sleep(one.gap / 1000)
         putting = time.monotonic()
-        told = await self._struck(one, self._devenv.start("snapshot", "restore", str(path), "--yes"))
+        restore = ("snapshot", "restore", str(path), "--yes")
+        told = await self._struck(one, lambda: self._devenv.start(*restore))
         replaced = Replaced(saving, (putting, time.monotonic() if told.code == 0 else float("inf")))
         told.worlds = (replaced,) if told.code == 0 else (None, replaced)
         path.unlink()  # those that a person asked for all stay
@@ -141,7 +142,7 @@ class Operations:
     async def _retire(self, one: Round) -> Told:
         container = self._stage.owner().container
         await asyncio.to_thread(docker, "exec", container, "gate", "retire")
-        told = await self._struck(one, _quiet("docker", "stop", "--time", "180", container))
+        told = await self._struck(one, lambda: _quiet("docker", "stop", "--time", "180", container))
         await asyncio.sleep(one.gap / 1000)
         with suppress(AssertionError):  # it may be gone: that is for `up` to judge
             await asyncio.to_thread(docker, "start", container)
@@ -152,13 +153,15 @@ class Operations:
         kubectl = Kubectl(kubeconfig(self._devenv))
         [pod] = await asyncio.to_thread(kubectl.php_fpm)
         argv = [kubectl.program, "--kubeconfig", str(kubectl.kubeconfig), "--namespace", kubectl.namespace]
-        told = await self._struck(one, _quiet(*argv, "delete", "pod", pod, "--timeout=240s"))
+        told = await self._struck(one, lambda: _quiet(*argv, "delete", "pod", pod, "--timeout=240s"))
         await asyncio.to_thread(kubectl, "rollout", "status", "deployment/php-fpm", "--timeout=240s")
         return told
 
-    async def _struck(self, one: Round, process: subprocess.Popen[str]) -> Told:
+    async def _struck(self, one: Round, start: Callable[[], subprocess.Popen[str]]) -> Told:
         """Await the operation, with what shall happen to it meanwhile."""
-        fault = asyncio.create_task(self._stage.strike(one.fault, process)) if one.fault else None
+        before = await asyncio.to_thread(self._stage.gates)
+        process = start()
+        fault = asyncio.create_task(self._stage.strike(one.fault, before, process)) if one.fault else None
         run = await asyncio.to_thread(self._devenv.finish, process)
         struck = await fault if fault else False
         words = [run.failure["what"]] if run.of("action-failed") else []

@@ -27,6 +27,14 @@ _VICTIMS: dict[Operation, tuple[Victim, ...]] = {
     "delete": ("owner", "new"),
 }
 """Who something may happen to. In a recovery enough happens as it is."""
+_LATEST: dict[Operation, int] = {
+    "upgrade": 6000,
+    "down": 3500,
+    "restore": 3000,
+    "retire": 1200,
+    "delete": 8000,
+}
+"""ms in which an operation is over on most machines."""
 _LONGEST = 8000
 """Longer than a lease."""
 
@@ -110,9 +118,11 @@ def _fault(chance: random.Random, operation: Operation, backend: Backend) -> Fau
     ways: tuple[How, ...] = ("kill", "stop", "pause")
     if victim == "devenv" or backend == "kind":
         ways = ("kill", "stop")
+    if victim == "owner" and backend == "kind" and operation in ("down", "delete"):
+        ways = ("stop",)  # its pod is going, and takes the content along: nothing else is promised
     how = chance.choice(ways)
     lasts = 0 if how == "kill" else _spread(chance, 100, _LONGEST)
-    return Fault(victim, how, _spread(chance, 100, 6000), lasts)
+    return Fault(victim, how, _spread(chance, 100, _LATEST[operation]), lasts)
 
 
 def _jump(chance: random.Random) -> Jump | None:

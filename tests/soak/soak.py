@@ -104,15 +104,17 @@ class Soak:
 
     def _there(self) -> Counter[str]:
         """At rest."""
-        found = leftovers.things(self._devenv)
+        found = self._running()
         return found + leftovers.in_instances(self._devenv) if self._stage.backend == "compose" else found
+
+    def _running(self) -> Counter[str]:
+        return leftovers.things(self._devenv) + Counter({"gate": len(self._stage.gates())})
 
     def _loose(self) -> str:
         """What runs beside the stack after a round, or lies in TMPDIR: the rest may wait for the end."""
 
         def left() -> list[str]:
-            there = leftovers.things(self._devenv)
-            left = leftovers.beyond(self._before, there, {})
+            left = leftovers.beyond(self._before, self._running(), {})
             return [one for one in left if not one.startswith(("state ", "image "))]
 
         ends = time.monotonic() + _SOON

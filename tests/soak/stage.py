@@ -9,9 +9,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,13 +43,14 @@ def prepare(folder: Path, name: str, backend: Backend) -> Devenv:
     return devenv
 
 
-@dataclass(slots=True)
+@dataclass
 class Stage:
     devenv: Devenv
     backend: Backend
 
-    @property
+    @cached_property
     def belongs(self) -> Belongs:
+        """From the first start on."""
         name = self.devenv.stack.stack.name
         if self.backend == "compose":
             return of_project(name)
@@ -76,29 +78,30 @@ class Stage:
         with suppress(AssertionError):  # the volume is there from the first start on
             await asyncio.to_thread(self.set_clock, jump.to)
 
-    async def strike(self, fault: Fault, process: subprocess.Popen[str]) -> bool:
+    async def strike(self, fault: Fault, before: Sequence[Seen], process: subprocess.Popen[str]) -> bool:
         """Do it to the victim, for as long as it lasts. False if the victim was not there any more.
 
-        `process` is the operation: a new instance is waited for as long as that runs.
+        `before` is who was there. `process` is the operation: a new one is waited for as long as that runs.
         """
-        before = {one.uid for one in await asyncio.to_thread(self.gates)}
+        victim = next((one for one in before if one.role == "owner"), None)
         if fault.victim == "new":
-            while not (found := [one for one in self.gates() if one.uid not in before]):
-                if process.poll() is not None:
-                    return False
-                await asyncio.sleep(0.05)
-            uid = found[-1].uid
-        else:
-            uid = next((one.uid for one in self.gates() if one.role == "owner"), "")
+            victim = await self._new(before, process)
         await asyncio.sleep(fault.after / 1000)
         if fault.victim == "devenv":
             return process.poll() is None and await _signalled(process.pid, fault)
-        victim = next((one for one in self.gates() if one.uid == uid), None)
         if victim is None:
             return False
         if fault.how == "pause":
             return await _paused(victim.container, fault)
         return await _signalled(victim.pid, fault)
+
+    async def _new(self, before: Sequence[Seen], process: subprocess.Popen[str]) -> Seen | None:
+        known = {one.uid for one in before}
+        while process.poll() is None:
+            if new := [one for one in await asyncio.to_thread(self.gates) if one.uid not in known]:
+                return new[-1]
+            await asyncio.sleep(0.05)
+        return None
 
 
 async def _signalled(pid: int, fault: Fault) -> bool:
