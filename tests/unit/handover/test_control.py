@@ -49,6 +49,12 @@ def server(asked: list[Request]) -> Iterator[Server]:
 
 
 @pytest.fixture
+def patient(server: Server) -> None:
+    """Nobody is closed only because its time is over."""
+    server.deadlines = replace(QUICK, handshake=60.0)
+
+
+@pytest.fixture
 def address(server: Server) -> Address:
     return "127.0.0.1", server.server_address[1]
 
@@ -125,7 +131,7 @@ def test_a_large_body_of_a_stranger_takes_no_memory(address: Address) -> None:
         assert memory() - before < 16 << 20
 
 
-def test_a_head_without_end_is_given_up(address: Address) -> None:
+def test_a_head_without_end_is_given_up(patient: None, address: Address) -> None:
     with connected(address) as connection:
         with pytest.raises(OSError):
             for _ in range(200):
@@ -139,7 +145,7 @@ def test_a_byte_now_and_then_does_not_hold_a_thread(address: Address, begin: byt
     with connected(address) as connection:
         connection.sendall(begin)
         started = time.monotonic()
-        assert gone(connection, QUICK.handshake * 3)
+        assert gone(connection, within=10.0)
         assert time.monotonic() - started > QUICK.handshake / 2
 
 
@@ -148,7 +154,7 @@ def test_a_body_of_the_form_before_that_trickles_does_not_hold_a_thread(address:
         connection.sendall(
             NONCE + b"POST /status HTTP/1.1\r\nHandover-Fields: {}\r\nContent-Length: 9999\r\n\r\n"
         )
-        assert gone(connection, QUICK.handshake * 3)
+        assert gone(connection, within=10.0)
 
 
 def test_who_has_the_secret_may_take_longer_than_a_stranger(address: Address) -> None:
@@ -158,7 +164,7 @@ def test_who_has_the_secret_may_take_longer_than_a_stranger(address: Address) ->
         assert peer.call("status", {"say": "again"})[0]["said"] == "again"
 
 
-def test_silent_strangers_get_a_few_threads_and_no_more(address: Address) -> None:
+def test_silent_strangers_get_a_few_threads_and_no_more(patient: None, address: Address) -> None:
     before = threading.active_count()
     with contextlib.ExitStack() as stack:
         for _ in range(4 * STRANGERS):
@@ -186,19 +192,17 @@ def test_a_length_that_is_none_ends_the_connection_and_prints_nothing(
 
 
 def test_strangers_who_hold_all_connections_do_not_keep_out_who_has_the_secret(
-    address: Address, asked: list[Request]
+    patient: None, address: Address, asked: list[Request]
 ) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(2 * STRANGERS):
             stack.enter_context(connected(address))
-        started = time.monotonic()
         with Peer(address, SECRET, QUICK, source="127.0.0.2") as peer:
-            peer.call("status")
-        assert time.monotonic() - started < QUICK.handshake / 2
+            peer.call("status", within=5.0)
     assert [request.verb for request in asked] == ["status"]
 
 
-def test_a_crowd_of_one_address_makes_room_among_itself(address: Address) -> None:
+def test_a_crowd_of_one_address_makes_room_among_itself(patient: None, address: Address) -> None:
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(connected(address, "127.0.0.2"))
         crowd = [stack.enter_context(connected(address, "127.0.0.3")) for _ in range(2 * STRANGERS)]
@@ -207,7 +211,9 @@ def test_a_crowd_of_one_address_makes_room_among_itself(address: Address) -> Non
         assert b"HTTP/1.1 200 " in said_to(first, NONCE)
 
 
-def test_a_connection_that_has_proven_itself_is_not_closed_for_strangers(address: Address) -> None:
+def test_a_connection_that_has_proven_itself_is_not_closed_for_strangers(
+    patient: None, address: Address
+) -> None:
     with Peer(address, SECRET, QUICK) as peer, contextlib.ExitStack() as stack:
         peer.call("status")
         for _ in range(3 * STRANGERS):
@@ -218,7 +224,7 @@ def test_a_connection_that_has_proven_itself_is_not_closed_for_strangers(address
         assert peer._connection is used
 
 
-def test_connections_that_have_ended_do_not_count(address: Address) -> None:
+def test_connections_that_have_ended_do_not_count(patient: None, address: Address) -> None:
     with connected(address) as early:
         for _ in range(3 * STRANGERS):
             with connected(address, "127.0.0.4") as connection:

@@ -345,7 +345,9 @@ Looker = Callable[..., View]
 def looker(settings: Settings, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Looker:
     """A look with names as given: name=[addresses] or name=errno."""
 
-    def run(control_name: str | None = None, handshake: float = 5.0, **names: Any) -> View:
+    def run(
+        control_name: str | None = None, handshake: float = 5.0, reply: float = 0.3, **names: Any
+    ) -> View:
         def getaddrinfo(name: str, port: int, *_: Any) -> list[Any]:
             answer = names.get(name, [name] if name[0].isdigit() else socket.EAI_NONAME)
             if isinstance(answer, int):
@@ -363,7 +365,7 @@ def looker(settings: Settings, peers: Peers, monkeypatch: pytest.MonkeyPatch) ->
                 else true(name, port, *rest)
             ),
         )
-        quick = replace(settings.deadlines, connect=0.3, reply=0.3, handshake=handshake)
+        quick = replace(settings.deadlines, connect=0.3, reply=reply, handshake=handshake)
         given = replace(
             settings,
             peers=tuple(name for name in names if name != control_name),
@@ -469,7 +471,7 @@ def test_those_that_do_not_answer_are_waited_for_side_by_side(
         peers.start("127.0.0.3", "u3", settings.secret())
         started = time.monotonic()
         it = looker(fpm=[*silent, "127.0.0.3"])
-        assert time.monotonic() - started < 1.2  # of 8 times 0.3 s
+        assert time.monotonic() - started < 2.0  # of 8 times 0.3 s
     assert set(it.silent) == set(silent)
     assert [one.uid for one in it.peers] == ["u3"]
 
@@ -486,8 +488,8 @@ def test_one_that_trickles_holds_up_no_look(looker: Looker, peers: Peers) -> Non
     with socket.create_server(("127.0.0.2", peers.port)) as listener:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
         started = time.monotonic()
-        it = looker(handshake=0.4, fpm=["127.0.0.2"])
-        assert time.monotonic() - started < 1.2
+        it = looker(handshake=0.4, reply=20.0, fpm=["127.0.0.2"])
+        assert time.monotonic() - started < 5
     assert it.silent == ("127.0.0.2",)
 
 
