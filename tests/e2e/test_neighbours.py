@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import Devenv, docker, make
+from tests.e2e.conftest import Devenv, docker, make, remove_images
 from tests.e2e.witness import nothing_lost, one_owner, writers
 
 pytestmark = pytest.mark.engine
@@ -33,6 +33,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devenv]:
         yield made
     finally:
         made("reset", "--yes")
+        remove_images(made)
 
 
 def address(container: str) -> str:
