@@ -38,7 +38,7 @@ async def test_a_few_rounds_lose_nothing_and_leave_nothing(tmp_path: Path) -> No
     finally:
         devenv("reset", "--yes")
         remove_images(devenv)
-    assert len(told) == len(rounds)
+    assert len(told) == len(rounds), told
     assert soak.totals["acknowledged"] > 100
     assert soak.totals["looks"] > 10
     assert soak.totals["jumps"] == 2
