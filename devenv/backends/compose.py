@@ -26,6 +26,8 @@ from devenv.tools import docker, ports, process
 GRACE = 180
 """`stop_grace_period` of compose.yaml: a stop is a hand-over or a snapshot, never cut short by us."""
 _SNAPSHOTS = "/snapshots"
+_SIGNATURE = f"{_SNAPSHOTS}/owner.json"
+"""See devenv/handover/mark.py."""
 """Where compose.yaml mounts the volume that an instance saves its content to."""
 _RECORD, _JOURNAL = 1 << 20, 64 << 20
 """Bytes of these files that are read of a stopped instance. A journal of 64 MiB has some 300,000 events."""
@@ -274,7 +276,10 @@ class Compose:
         return []
 
     async def last_snapshot(self, instance: Instance, into: Path) -> bool:
-        saved = gates.saved_at_the_end(await self._journal(instance), await docker.started(instance.id))
+        record, journal = await self._gate_from_record(instance), await self._journal(instance)
+        with _readable(instance):
+            signature = await docker.read_file(instance.id, _SIGNATURE, _RECORD)
+            saved = gates.saved_at_the_end(journal, record.uid if record else "", signature)
         if not saved:
             return False
         if not gates.is_snapshot(saved):

@@ -105,16 +105,22 @@ def _is_event(said: Mapping[str, Any]) -> bool:
     )
 
 
-def saved_at_the_end(journal: Sequence[Mapping[str, Any]], started: float) -> str:
-    """The file that the instance saved when it ended the last time; empty if it saved none then.
+def saved_at_the_end(journal: Sequence[Mapping[str, Any]], uid: str, signature: bytes | None) -> str:
+    """The file that the instance `uid` saved when it ended the last time; empty if it saved none then.
 
-    Its journal reaches over restarts, and where the disk was full its last events are missing in it:
-    so what the engine says of the last start counts as well.
+    `signature` is what lies beside the snapshots: its owner names there what it has saved, and takes that
+    back before it serves again. No time is compared: clocks go back. ValueError for what is no signature.
     """
-    saved = ""
+    signed = json.loads(signature or b"{}")
+    if not isinstance(signed, dict):
+        raise ValueError("it is no signature")
+    file = signed.get("saved")
+    if signed.get("uid") != uid or not isinstance(file, str):
+        return ""
+    saved = file
     for event in journal:
-        if (event["side"], event["phase"]) == _SNAPSHOT and event["time"] >= started:
-            saved = str(event.get("file", ""))
+        if (event["side"], event["phase"]) == _SNAPSHOT:
+            saved = file if event.get("file") == file else ""
         elif event["phase"] in _SERVED:
             saved = ""
     return saved

@@ -317,8 +317,8 @@ async def _part(ctx: Context, course: _Course) -> None:
         # It was killed, not stopped by us: what it holds is the latest content.
         await ctx.backend.revive(old)
     if forked and (await answering(ctx, old)).failed:
-        # It has seen that another one served, and keeps out of the way. That one is gone, by our own hand, and
-        # its name may still be listed for a moment.
+        # It has seen that another one served, and keeps out of the way. That one is gone, by our own hand,
+        # and its name may still be listed for a moment.
         await ctx.backend.recover(old, force=True)
 
 

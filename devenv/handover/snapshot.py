@@ -1,6 +1,6 @@
 """A snapshot: one tar file with the database, the travelling folders, and what they are.
 
-``snapshot.json`` {format, lineage, epoch, release, time, sha256, bytes, damage, fingerprint},
+``snapshot.json`` {format, lineage, epoch, release, time, sequence, sha256, bytes, damage, fingerprint},
 ``database.sqlite`` and ``travel.tar``. A damaged database is saved as it is: then ``damage`` says
 what is wrong with it, and ``fingerprint`` is null if not all of it can be read.
 """
@@ -30,6 +30,8 @@ from .scratch import Scratch
 from .settings import Settings
 
 Description = dict[str, Any]
+_MOST = (1 << 63) - 1
+"""Of a count that is believed."""
 KEPT = 10
 """So many snapshots stay in the volume."""
 _ABOUT, _DATABASE, _TRAVEL = "snapshot.json", "database.sqlite", "travel.tar"
@@ -100,6 +102,7 @@ class Taken:
             "epoch": record.epoch,
             "release": settings.release,
             "time": time.strftime(_TIME, time.gmtime()),
+            "sequence": _next(settings.snapshots),
             "sha256": database.sha256(copy),
             "bytes": copy.stat().st_size,
             "damage": damage,
@@ -148,12 +151,29 @@ def save(settings: Settings, record: Record, still: bool = False) -> Description
         part.rename(path)
         sync_folder(folder)
     named = _named(folder)
-    for old in sorted(folder.glob("*.tar"))[:-KEPT]:
-        if old != path and old.name != named:  # a clock may have gone back
+    for old in [path for *_, path in sorted(_in_order(folder))][:-KEPT]:
+        if old != path and old.name != named:
             # Whatever lies there under such a name (a folder): the snapshot itself is saved.
             with contextlib.suppress(OSError):
                 old.unlink()
     return {**description, "file": path.name}
+
+
+def _next(folder: Path | None) -> int:
+    """The place of a new snapshot among all of a volume: no clock tells, which may have gone back."""
+    if folder is None:
+        return 0
+    return min(1 + max((sequence for sequence, *_ in _in_order(folder)), default=0), _MOST)
+
+
+def _in_order(folder: Path) -> Iterator[tuple[int, int, str, Path]]:
+    """All in the volume, each with its place; one of an earlier release has only an epoch and a name."""
+    for path in folder.glob("*.tar"):
+        sequence = epoch = 0
+        with contextlib.suppress(Problem):
+            said = describe(path)
+            sequence, epoch = said.get("sequence") or 0, said["epoch"]
+        yield sequence, epoch, path.name, path
 
 
 def _named(folder: Path) -> str:
@@ -237,7 +257,7 @@ def _newest_first(folder: Path | None, passed_over: PassedOver) -> list[Path]:
         return []
     described: list[tuple[Path, Description]] = []
     unusable: Problem | None = None
-    for path in sorted(folder.glob("*.tar"), reverse=True):
+    for *_, path in sorted(_in_order(folder), reverse=True):
         try:
             described.append((path, describe(path)))
         except Unusable as problem:
@@ -248,12 +268,8 @@ def _newest_first(folder: Path | None, passed_over: PassedOver) -> list[Path]:
     with contextlib.suppress(Problem):  # what cannot be read says nothing, and a person has been asked
         last = marks.load(folder)
     if last is not None:
-        # By epoch first: the clock may have gone back.
-        of_it = [
-            (said["epoch"], path.name, path) for path, said in described if said["lineage"] == last.lineage
-        ]
         # Content that was recovered has a lineage of its own, and may not have been saved since.
-        found = [path for *_, path in sorted(of_it, reverse=True)] or found
+        found = [path for path, said in described if said["lineage"] == last.lineage] or found
     if not found and unusable is not None:
         raise unusable
     return found
@@ -310,7 +326,7 @@ def _described(path: Path, archive: Archive) -> Description:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 1 << 63
+    return type(value) is int and 0 <= value <= _MOST
 
 
 def _is_word(value: object) -> bool:
@@ -338,6 +354,7 @@ _SAID: dict[str, Callable[[object], bool]] = {
     "time": _is_time,
     "sha256": _is_sha256,
     "bytes": _is_count,
+    "sequence": lambda value: value is None or _is_count(value),
     "damage": _is_damage,
     "fingerprint": lambda value: value is None or isinstance(value, dict),
 }

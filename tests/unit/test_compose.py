@@ -24,7 +24,7 @@ from devenv.model.instance import Gate, Instance
 from devenv.model.stack import Stack
 from devenv.tools import docker, process
 
-BEFORE, STARTED = 50.0, 100.0
+STARTED = 100.0
 
 
 def tar_of(content: bytes, kind: bytes = tarfile.REGTYPE, times: int = 1) -> bytes:
@@ -44,32 +44,44 @@ def event(phase: str, time: float = STARTED + 1, **details: Any) -> dict[str, An
     return {"uid": "a", "side": side, "phase": phase, "time": time, **details}
 
 
-def saved(*events: dict[str, Any]) -> str:
-    return gates.saved_at_the_end(events, STARTED)
+def saved(*events: dict[str, Any], signed: str, uid: str = "a") -> str:
+    return gates.saved_at_the_end(events, "a", json.dumps({"uid": uid, "saved": signed}).encode())
 
 
 def test_what_is_saved_while_it_ends_is_the_last_word() -> None:
-    assert saved(event("opened"), event("terminating"), event("snapshot", file="a.tar")) == "a.tar"
+    ended = event("opened"), event("terminating"), event("snapshot", file="a.tar")
+    assert saved(*ended, signed="a.tar") == "a.tar"
+
+
+def test_a_clock_that_has_gone_back_takes_nothing_from_it() -> None:
+    ended = event("opened", 100), event("terminating", 3), event("snapshot", 4, file="a.tar")
+    assert saved(*ended, signed="a.tar") == "a.tar"
 
 
 def test_after_a_start_nothing_from_before_counts() -> None:
-    earlier = [event("terminating", BEFORE), event("snapshot", BEFORE, file="a.tar")]
-    assert saved(*earlier) == ""
-    assert saved(*earlier, event("opened")) == ""
-    assert saved(*earlier, event("opened"), event("terminating")) == ""
+    """An owner takes its signature back before it serves."""
+    earlier = [event("terminating"), event("snapshot", file="a.tar")]
+    assert saved(*earlier, signed="") == ""
+    assert saved(*earlier, event("opened"), signed="a.tar") == ""
+    assert saved(*earlier, event("opened"), event("terminating"), signed="a.tar") == ""
     both = [*earlier, event("opened"), event("terminating"), event("snapshot", file="b.tar")]
-    assert saved(*both) == "b.tar"
+    assert saved(*both, signed="b.tar") == "b.tar"
+    assert saved(*both, signed="a.tar") == ""
 
 
-def test_a_journal_that_the_full_disk_cut_off_is_not_believed() -> None:
-    """Neither the opening nor the end is in it: that it was started since then is the engine's word."""
-    assert saved(event("terminating", BEFORE), event("snapshot", BEFORE, file="a.tar")) == ""
+def test_what_another_instance_has_signed_is_not_what_this_one_saved() -> None:
+    assert saved(event("terminating"), event("snapshot", file="a.tar"), signed="a.tar", uid="b") == ""
+
+
+@pytest.mark.parametrize("signature", [None, b"{}", b'{"uid": "a"}', b'{"uid": "a", "saved": 7}'])
+def test_without_a_signature_nothing_was_saved(signature: bytes | None) -> None:
+    assert gates.saved_at_the_end([event("snapshot", file="a.tar")], "a", signature) == ""
 
 
 def test_what_is_served_again_has_not_ended() -> None:
     ended = [event("terminating"), event("snapshot", file="a.tar")]
     for again in ("opened", "reopened", "recovered"):
-        assert saved(*ended, event(again)) == ""
+        assert saved(*ended, event(again), signed="a.tar") == ""
 
 
 GATE = {
@@ -426,11 +438,21 @@ def journal(file: object) -> bytes:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def ago(container: str) -> float:
-        return STARTED
+def signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instance has signed what its journal says that it saved."""
+    true = docker.read_file
+    named: list[str] = []
 
-    monkeypatch.setattr(docker, "started", ago)
+    async def read_file(container: str, path: str, limit: int) -> bytes | None:
+        if path.endswith("/record.json"):
+            return json.dumps({"uid": "a", "role": "owner", "epoch": 1, "lineage": "l"}).encode()
+        if path.endswith("/owner.json"):
+            return json.dumps({"uid": "a", "saved": named[-1]}).encode()
+        found = await true(container, path, limit)
+        named.extend(json.loads(line)["file"] for line in (found or b"").splitlines() if b'"file"' in line)
+        return found
+
+    monkeypatch.setattr(docker, "read_file", read_file)
 
 
 @pytest.fixture
@@ -450,7 +472,7 @@ def snapshot() -> bytes:
     return whole.getvalue()
 
 
-@pytest.mark.usefixtures("started")
+@pytest.mark.usefixtures("signed")
 async def test_what_a_stopped_instance_has_saved_is_taken_and_nobody_else_may_read_it(
     copied: list[bytes], snapshot: bytes, tmp_path: Path
 ) -> None:
@@ -464,7 +486,7 @@ async def test_what_a_stopped_instance_has_saved_is_taken_and_nobody_else_may_re
     assert (tmp_path / "down.tar").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.usefixtures("started")
+@pytest.mark.usefixtures("signed")
 @pytest.mark.parametrize(
     "kind",
     [
@@ -482,7 +504,7 @@ async def test_what_lies_in_the_place_of_a_snapshot_is_not_taken(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("started")
+@pytest.mark.usefixtures("signed")
 async def test_one_file_is_taken_and_not_two(copied: list[bytes], snapshot: bytes, tmp_path: Path) -> None:
     copied += [journal("a.tar"), tar_of(snapshot, times=2)]
     with pytest.raises(DevenvError, match="more came"):
@@ -490,24 +512,24 @@ async def test_one_file_is_taken_and_not_two(copied: list[bytes], snapshot: byte
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("started")
+@pytest.mark.usefixtures("signed")
 @pytest.mark.parametrize(
     "file",
     [
         "../../etc/shadow", "..", "a/b.tar", "/etc/shadow", ".hidden.tar", "-a.tar", "a.tar\n",
-        "a\x1b[2J.tar", "a.sh", "ä.tar", "x" * 300 + ".tar", ["a.tar"], 7,
+        "a\x1b[2J.tar", "a.sh", "ä.tar", "x" * 300 + ".tar",
     ],
 )  # fmt: skip
 async def test_only_the_name_of_a_snapshot_is_asked_for(
-    copied: list[bytes], tmp_path: Path, file: object
+    copied: list[bytes], tmp_path: Path, file: str
 ) -> None:
-    """The journal is the application's to write, and the name becomes a path."""
+    """The journal and the signature are the application's to write, and the name becomes a path."""
     copied.append(journal(file))
     with pytest.raises(DevenvError, match="no file of ours"):
         await compose().last_snapshot(instance("exited"), tmp_path / "down.tar")
 
 
-@pytest.mark.usefixtures("started")
+@pytest.mark.usefixtures("signed")
 async def test_a_journal_beyond_all_measure_is_not_read_into_memory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -244,6 +244,28 @@ def test_a_clock_that_goes_back_brings_no_older_content_back(
     assert snapshot.newest(folder) == later
 
 
+def test_a_clock_that_goes_back_within_one_life_brings_no_older_content_back(
+    content: Settings, folder: Path, clock: list[float]
+) -> None:
+    """An owner that goes on has one epoch: after a restart, and after a restore."""
+    saved(content)
+    clock[0] -= 86_400
+    later = saved(content)
+    assert snapshot.newest(folder) == later
+    found = snapshot.stage_last(content, lambda path, problem: None, forsaken=True)
+    assert found is not None
+    assert found[0] == later
+
+
+def test_a_clock_that_went_back_does_not_have_the_latest_pruned(
+    content: Settings, folder: Path, clock: list[float]
+) -> None:
+    early = [saved(content) for _ in range(snapshot.KEPT)]
+    clock[0] -= 86_400
+    late = [saved(content) for _ in range(3)]
+    assert set(folder.glob("*.tar")) == {*early[3:], *late}
+
+
 def test_only_the_last_few_are_kept(content: Settings, folder: Path, clock: list[float]) -> None:
     paths = [saved(content, OWNER.evolve(epoch=number)) for number in range(1, snapshot.KEPT + 3)]
     assert sorted(folder.glob("*.tar")) == sorted(paths[-snapshot.KEPT :])
