@@ -458,7 +458,7 @@ async def test_whatever_fails_after_the_move_was_written_down_it_is_never_answer
         monkeypatch.setattr(instance, "relay_to", fail)
     else:
         instance.journal._file.close()
-        instance.journal._file = Path("/dev/full").open("a", buffering=1)
+        instance.journal._file = Path("/dev/full").open("ab", buffering=0)
     completed = await owner.complete(ask("complete", sha256=pages.fields["sha256"]))
     assert completed.fields["epoch"] == 4
     assert instance.record.role is Role.MOVED
