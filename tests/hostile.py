@@ -100,11 +100,12 @@ def answers(evil: str) -> dict[str, dict[str, Any]]:
         },
         "receipt": {**receipt(evil), "path": evil},
         "open": {"url": evil, "browser": True},
-        "recover": {"role": evil, "epoch": evil},
+        "recover": {"role": evil, "epoch": evil, "instance": evil, "url": evil, "serves": False},
         "doctor": {
             "checks": [{"name": evil, "status": "fail", "reason": evil, "mend": evil}], "mends": [step]
         },
         "mends": {"steps": [step]},
+        "undo": {"steps": [step]},
         "push": {"release": evil, "images": {evil: pushed}},
         "snapshot": {"path": evil, "bytes": 1},
         "restore": {"path": evil, "instance": evil},

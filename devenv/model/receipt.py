@@ -112,7 +112,9 @@ def pause(events: Iterable[Mapping[str, Any]]) -> float | None:
 
 def from_json(raw: Mapping[str, Any]) -> Receipt:
     """Read a receipt back. Raises ValueError for what is none, or contradicts itself."""
-    read = _reader().validate_json(json.dumps(raw, allow_nan=False))
+    # Half a character, which names of others can hold, is none in JSON.
+    text = json.dumps(raw, allow_nan=False, ensure_ascii=False).encode("utf-8", "replace")
+    read = _reader().validate_json(text)
     same = read.total_before == read.total_after and all(table.same for table in read.tables)
     if read.verified and not same:
         raise ValueError("its verdict is that nothing has changed, and what it tells of has")

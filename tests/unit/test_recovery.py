@@ -139,7 +139,7 @@ async def test_what_will_happen_is_told_and_asked_once(
     assert text.endswith("ago)")
     [answer] = [one for one in told.of(Answer) if isinstance(one, Answer)]
     assert answer.data["serves"]
-    assert in_words(answer).endswith(f"{ctx.stack.url} answers")
+    assert in_words(answer)[-1].endswith(f"{ctx.stack.url} answers")
     assert backend.owner is old
     assert backend.calls.count("recover") == 1
 
