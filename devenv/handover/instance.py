@@ -192,7 +192,7 @@ class Instance(Machine):
         """
         if (problem := self.superseded()) is not None:
             raise problem
-        self._count_held()
+        self.count_held()
         self.make("open", served=True)
         self.sign()
         if self.relay is not None:
@@ -234,7 +234,8 @@ class Instance(Machine):
         self.listen()
         self.relay.start()
 
-    def _count_held(self) -> None:
+    def count_held(self) -> None:
+        """Before it is left: who waits in the backlog now."""
         if self.state is State.CLOSED:
             self.held += waiting(self.listener)
 

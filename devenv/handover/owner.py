@@ -198,6 +198,7 @@ class Owner:
                 final=False,
             )
         # From here to the answer nothing else runs: no lease can end in between.
+        instance.count_held()
         instance.make("hand over", successor=lease.successor, sha256=lease.sha256, token="")
         self.lease = self._fingerprint = None
         self.say("moved", successor=lease.successor.uid, address=lease.successor.address)

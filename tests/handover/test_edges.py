@@ -122,6 +122,8 @@ def test_nothing_is_restored_into_an_instance_that_ends(stack: Stack, first: Ins
 def test_nobody_gets_a_lease_from_a_retired_owner_that_ends(stack: Stack) -> None:
     first = stack.start("v1", GATE_DEADLINE_SHELL="30", GATE_DEADLINE_FINISH="5")
     first.wait_owner()
+    stack.start_apache()
+    write(stack, "kept")
     saved = first.gate("snapshot", "-o", "-").stdout
     with shared(first.data / ".gate"):
         restoring = InBackground(lambda: first.gate("restore", "-", input=saved))

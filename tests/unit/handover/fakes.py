@@ -90,6 +90,9 @@ class FakeInstance(Machine):
     def relay_to(self, successor: Successor, *, sure: bool = True) -> None:
         self.steps.append("relay")
 
+    def count_held(self) -> None:
+        pass
+
     def die(self, why: str) -> NoReturn:
         self.steps.append("die")
         raise SystemExit(why)
