@@ -329,14 +329,21 @@ async def _part_from(ctx: Context, course: _Course) -> None:
         gate = None
         with suppress(DevenvError):
             gate = await answering(ctx, new)
-        if gate is None or gate.role not in ("fresh", "incoming"):
+        failed = gate.failed if gate else await _ended_of(ctx, new)
+        if (gate is None and not failed) or (gate and gate.role not in ("fresh", "incoming")):
             return
-        if gate.failed or time.monotonic() > deadline:
+        if failed or time.monotonic() > deadline:
             # The one that the engine makes in the old one's place can begin without it.
             await ctx.backend.stop_one(new)
             await ctx.backend.remove_one(new)
             return
         await asyncio.sleep(0.5)
+
+
+async def _ended_of(ctx: Context, instance: Instance) -> Mapping[str, Any] | None:
+    """What one that does not answer has failed of, where its engine starts it again and again."""
+    there = await ctx.backend.instances(ask_gates=False)
+    return next((one.failed for one in there if one.id == instance.id), None)
 
 
 def _same_database(old: Instance, owner: Instance) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from devenv.backends.kubernetes import GRACE
 from tests.e2e.cluster import Kubectl, kubeconfig, on_kind
-from tests.e2e.conftest import SUFFIX, Devenv, Run, docker, read_until
+from tests.e2e.conftest import PATIENCE, SUFFIX, Devenv, Run, docker, read_until
 from tests.e2e.test_kind_faults import until
 from tests.e2e.witness import content, held, nothing_lost, python, variant, with_fault, writers
 
@@ -299,7 +299,8 @@ def test_a_pod_that_is_lost_in_mid_upgrade_is_told_of_with_the_snapshot_of_its_c
         run = stack.finish(upgrading, read)
     assert run.code == 1, run.told()
     assert f"{old} was removed in the middle of the upgrade" in run.failure["what"], run.told()
-    assert MISSING in run.failure["what"], run.told()
+    # The pod in the place of the old one has waited for the new one as well, until that was gone.
+    until(lambda: MISSING in stack("up").failure["what"], "it does not say who is missing", PATIENCE)
     recovered(stack, kubectl)
     stack.done("snapshot", "restore", snapshot_of(run.failure["next"]), "--yes")
     assert content(stack) == before

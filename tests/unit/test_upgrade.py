@@ -135,6 +135,31 @@ async def test_an_owner_removed_by_force_is_told_of_with_the_snapshot_that_holds
     assert not [one for one in told.of(Notice) if one.level == "warning"]  # type: ignore[attr-defined]
 
 
+async def test_a_new_one_that_its_engine_starts_again_and_again_goes_when_its_owner_was_removed_by_force(
+    ctx: Context, running: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that the engine makes in the old one's place would wait for it."""
+    monkeypatch.setattr("devenv.engine.settle._ANSWER", 0.0)
+    running.pause["leased"] = asyncio.Event()
+    running.fail["hook"] = DevenvError("the owner is gone", "nobody is there", "bring it back")
+    task = asyncio.create_task(upgrade(ctx, "v2"))
+    await running.reached.wait()
+    running.containers.remove(running.owner)
+    [new] = [one for one in running.containers if one.service == "php-fpm"]
+    new.answers = False
+    true = running.instances
+    words = {"error": "the owner is gone", "why": "nobody is there", "next": "bring it back"}
+
+    async def instances(*, ask_gates: bool = True) -> list[Instance]:
+        return [replace(one, failed=words) for one in await true(ask_gates=ask_gates)]
+
+    monkeypatch.setattr(running, "instances", instances)
+    running.pause["leased"].set()
+    with pytest.raises(DevenvError, match="was removed in the middle of the upgrade"):
+        await task
+    assert php(running) == []
+
+
 async def test_an_owner_removed_by_force_when_it_had_handed_over_takes_nothing_with_it(
     ctx: Context, running: FakeBackend
 ) -> None:
