@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from devenv.handover import shell
 from devenv.handover.deadlines import Deadlines
-from devenv.handover.gate import _EXIT
+from devenv.handover.ending import EXIT
 
 ROOT = Path(__file__).parents[3]
 CHAIN = ("poll", "drain", "lease", "absent", "hook", "termination", "grace")
@@ -66,7 +66,7 @@ def test_an_end_fits_into_the_grace_period_with_all_that_it_can_consist_of() -> 
     deadlines = Deadlines()
     whole = deadlines.termination + deadlines.finish + deadlines.shell + 2 * shell.ENDS
     whole += deadlines.save + deadlines.linger
-    assert whole + _EXIT < deadlines.grace
+    assert whole + EXIT < deadlines.grace
 
 
 @pytest.mark.parametrize("longer", ["finish", "shell", "save", "endpoints", "linger"])
@@ -83,7 +83,7 @@ def test_names_that_are_old_for_longer_than_a_hook_lasts_are_told() -> None:
 
 def test_an_owner_that_hands_over_at_the_last_moment_gives_its_requests_as_long_as_a_sole_one() -> None:
     deadlines = Deadlines()
-    assert deadlines.grace - deadlines.termination - deadlines.linger - _EXIT >= deadlines.finish
+    assert deadlines.grace - deadlines.termination - deadlines.linger - EXIT >= deadlines.finish
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Deadlines)])
