@@ -211,7 +211,7 @@ class Course:
             await in_thread(self._placement.put)
         instance.make("begin", **{**begins, "staged": False}, token="", predecessor="")
         self._placement.forget()
-        await self._keep_or_yield()
+        await self._go_on()
 
     async def _stage(self) -> Fields:
         """What the record says of the content that was staged, if there is any."""
@@ -236,6 +236,7 @@ class Course:
     async def _keep_or_yield(self) -> None:
         """Serve from the database that we have begun, unless another instance was first."""
         instance = self._instance
+        assert not instance.record.served, "nobody discards what somebody may have written"
         if yields(await instance.look(), instance.record.uid) or instance.superseded():
             self._say_content("discarded", why="another instance was first")
             instance.make("yield", lineage="", epoch=0, restored=None, begun_after="", discard=True)

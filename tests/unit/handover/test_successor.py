@@ -576,6 +576,21 @@ async def test_a_database_on_the_disk_is_kept_and_never_discarded(
     assert new.record.served
 
 
+async def test_a_database_on_the_disk_is_kept_though_another_one_was_first(
+    old: OwnerSide, new: FakeInstance, sql: Sql
+) -> None:
+    """A person decides which of the two it is to be."""
+    sql(new.settings.database, "CREATE TABLE mine (a)")
+    views = [View(found_self=True)] * LOOKS
+
+    async def look() -> View:
+        return views.pop(0) if views else View((old.instance.as_seen(old.control),), found_self=True)
+
+    new.look = look  # type: ignore[method-assign]
+    await course(new).run()
+    assert sql(new.settings.database, "SELECT name FROM sqlite_master") == [("mine",)]
+
+
 async def test_the_newest_snapshot_goes_on_in_its_line(old: OwnerSide, new: FakeInstance, sql: Sql) -> None:
     settings = old.instance.settings
     saved = snapshot.save(settings, old.instance.record)
