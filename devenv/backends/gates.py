@@ -62,10 +62,22 @@ def failure(name: str, log: str, error: CommandFailed) -> DevenvError:
 
 
 def failed(name: str, said: Mapping[str, str], next_step: str, log_tail: str = "") -> DevenvError:
-    """What a gate failed of, as an error. Its advice stays what the instance says: ours is `next_step`."""
-    return DevenvError(
-        f"{name}: {said['error']}", said["why"], next_step, log_tail, instance_says=said["next"]
-    )
+    """What a gate failed of, as an error. Its advice stays what the instance says. Ours is `next_step`, or what
+    is known of a failure that needs a person."""
+    recover = f"devenv recover --from {name}"
+    known = {
+        "the instance that has the content is not there": (
+            f"start the instance that is named there again; if it is gone for good: {recover}"
+        ),
+        "the last content cannot be restored": (
+            f"put back what is missing; to begin with the newest snapshot that can be used: {recover}"
+        ),
+        "the database cannot be read": (
+            "save it as it is (devenv snapshot save), then restore an earlier one: devenv snapshot list"
+        ),
+    }
+    ours = known.get(said["error"], next_step)
+    return DevenvError(f"{name}: {said['error']}", said["why"], ours, log_tail, instance_says=said["next"])
 
 
 async def recover(

@@ -15,7 +15,7 @@ from devenv.backends.protocol import PHP_FPM
 from devenv.engine import finish
 from devenv.engine.context import Context
 from devenv.engine.store import FORK
-from devenv.errors import DevenvError, NotVerified
+from devenv.errors import CommandFailed, DevenvError, NotVerified
 from devenv.model.events import InstancesSeen, Notice
 from devenv.model.instance import Gate, Instance
 from devenv.model.standing import Standing, standing
@@ -68,12 +68,23 @@ async def settle(ctx: Context) -> Instance | None:
             await _one_step(ctx, now)
         except NotVerified:
             raise
-        except DevenvError:
+        except DevenvError as error:
             # Instances act by themselves: where another state has come, the step was for one that has passed.
             after, _ = await look(ctx)
-            if _roles(after) == _roles(before):
+            if _roles(after) == _roles(before) or _waits_in_vain(error, now.resume, after):
                 raise
         deadline = time.monotonic() + _ANSWER  # what was started just now has as long as any other
+
+
+def _waits_in_vain(error: DevenvError, resumed: Instance | None, after: Sequence[Instance]) -> bool:
+    """Whether it says itself that it has found no content, and still has none.
+
+    Kubernetes ends its container then, and starts it again: that is no other state.
+    """
+    if resumed is None or isinstance(error, CommandFailed):
+        return False
+    there = [one for one in after if one.id == resumed.id]
+    return len(there) == 1 and (there[0].gate is None or there[0].gate.role in ("fresh", "incoming"))
 
 
 def _roles(instances: Sequence[Instance]) -> set[tuple[object, ...]]:

@@ -144,7 +144,8 @@ def test_an_owner_that_was_removed_by_force_is_missed_and_given_up_by_a_person_a
     assert "the instance that has the content is not there" in run.failure["what"]
     assert "the newest snapshot is of 20" in run.failure["why"]
     [new] = devenv.containers("php-fpm")
-    assert f"devenv recover --from {new}" in run.failure["next"]
+    assert "devenv recover --from devenv-faults" in run.failure["next"]
+    assert f"devenv recover --from {new}" in run.failure["instance_says"]
     devenv.done("recover", "--from", new, "--yes")
     devenv.done("up")
     restored = one_owner(devenv)["restored"]

@@ -15,6 +15,7 @@ from devenv.engine import content
 from devenv.engine import store as store_module
 from devenv.engine.context import Context
 from devenv.engine.lifecycle import down, reset, up
+from devenv.engine.settle import settle
 from devenv.engine.store import FORK, KEPT, Store
 from devenv.errors import DevenvError
 from devenv.model.events import Answer, Notice
@@ -214,6 +215,26 @@ async def test_an_instance_that_ends_again_and_again_is_an_error_in_its_own_word
     with pytest.raises(DevenvError, match="it is not there") as failed:
         await up(ctx)
     assert (failed.value.why, failed.value.next_step) == ("it is gone", "devenv recover")
+
+
+async def test_an_instance_that_is_started_again_since_it_waits_in_vain_is_asked_once(
+    ctx: Context, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubernetes ends the container of one whose hook has failed."""
+    await up(ctx)
+    backend.owner.role = "fresh"
+    [waiting] = [one for one in backend.containers if one.service == "php-fpm"]
+    asked = []
+
+    async def hook(instance: Instance) -> None:
+        asked.append(instance.name)
+        waiting.state = "restarting" if waiting.state == "running" else "running"
+        raise DevenvError("the instance that has the content is not there", "it is gone", "devenv recover")
+
+    monkeypatch.setattr(backend, "hook", hook)
+    with pytest.raises(DevenvError, match="the instance that has the content is not there"):
+        await settle(ctx)
+    assert asked == [waiting.name]
 
 
 async def test_status_tells_without_touching(ctx: Context, backend: FakeBackend, told: Told) -> None:
