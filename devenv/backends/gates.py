@@ -62,8 +62,8 @@ def failure(name: str, log: str, error: CommandFailed) -> DevenvError:
 
 
 def failed(name: str, said: Mapping[str, str], next_step: str, log_tail: str = "") -> DevenvError:
-    """What a gate failed of, as an error. Its advice stays what the instance says. Ours is `next_step`, or what
-    is known of a failure that needs a person."""
+    """What a gate failed of, as an error. Its advice stays what the instance says; ours is `next_step`, or
+    what is known of a failure that needs a person."""
     recover = f"devenv recover --from {name}"
     known = {
         "the instance that has the content is not there": (
