@@ -112,7 +112,9 @@ async def test_no_event_steers_the_terminal_or_begins_a_line_of_its_own(words: s
 async def test_no_question_or_text_over_the_rest_does_so_either(words: str, tmp_path: Path) -> None:
     seen = hostile.made(e.InstancesSeen, words, role="owner", state="running", service="php-fpm")
     moved = hostile.made(e.InstancesSeen, words, role="moved", state="running", service="php-fpm")
-    both = dataclasses.replace(seen, instances=(seen.instances[0], moved.instances[0]))
+    # No engine has two of one name.
+    another = dataclasses.replace(moved.instances[0], name=f"{words} too")
+    both = dataclasses.replace(seen, instances=(seen.instances[0], another))
     async with opened(words, tmp_path) as (app, pilot):
         for event in (e.ActionStarted("up"), e.ActionEnded("up", 1, 1.0), both):
             app.take(event)
