@@ -112,7 +112,7 @@ class Gate:
             record.role is Role.OWNER
             and record.served
             and not record.staged
-            and not instance.copied
+            and not record.copied
             and instance.superseded() is None
         ):
             instance.open()

@@ -42,10 +42,9 @@ class Instance(Machine):
         path = settings.state / "record.json"
         record = records.load(path) or Record()
         here = socket.gethostname()
-        self.copied = record.host not in ("", here)
-        """The disk is a copy of another instance's, which may serve: `docker commit` makes such."""
-        if self.copied:
-            record = record.evolve(uid=Record().uid, token="")
+        if record.host not in ("", here):
+            # The disk is a copy of another instance's, which may serve: `docker commit` makes such.
+            record = record.evolve(uid=Record().uid, token="", copied=True)
             if record.role is Role.INCOMING:
                 record = record.evolve(staged=False)  # that hand-over is the other one's
         super().__init__(path, record.evolve(host=here))

@@ -67,6 +67,8 @@ class Record:
     recovered: that one does not supersede it."""
     host: str = ""
     """Where it was written: another host has a copy of the disk, and is another instance."""
+    copied: bool = False
+    """It is such a copy, and has not seen yet that nobody serves what it is one of."""
     successor: Successor | None = None
     """Moved: who has the database. Incoming again, to take it back: who still has it."""
     sha256: str = ""

@@ -119,8 +119,9 @@ class Course:
         if not instance.record.served:
             await self._keep_or_yield()
         else:
-            if instance.copied:
+            if instance.record.copied:
                 await self._require_alone()
+                instance.write_record(copied=False)
             self._open()
 
     async def _require_alone(self) -> None:

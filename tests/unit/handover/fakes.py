@@ -60,7 +60,6 @@ class FakeInstance(Machine):
         self.held = 0
         self.relay: Any = None
         self.failed: Problem | None = None
-        self.copied = False
         self.newer: Problem | None = None
         self.view = View(found_self=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from devenv.handover import mark as marks
 from devenv.handover import record as records
 from devenv.handover.instance import Instance
 from devenv.handover.problem import Problem
@@ -127,3 +128,43 @@ async def test_an_address_that_is_taken_is_told_at_once(instance: Instance, sett
     taken = replace(settings, listen=instance.listener.getsockname())
     with pytest.raises(Problem, match="the gate cannot have its address"):
         Instance(taken, ["true"])
+
+
+async def test_a_signature_that_cannot_be_written_leaves_no_snapshot_named_and_is_tried_again(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full volume: else a new instance would begin with what is older than what is served."""
+    instance.record = instance.record.evolve(role=Role.OWNER, lineage="line", epoch=3, served=True)
+    instance.sign(saved="a.tar")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(marks, "save", full)
+        instance.sign()
+        instance.sign()
+    found = marks.load(instance.settings.snapshots)
+    assert found is not None
+    assert found.saved == ""
+    assert instance.journal.path.read_text().count('"unsigned"') == 1
+    instance.sign()
+    found = marks.load(instance.settings.snapshots)
+    assert found is not None
+    assert (found.uid, found.saved) == (instance.record.uid, "")
+
+
+async def test_a_copy_of_a_disk_is_an_instance_of_its_own(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATE_RUN", str(tmp_path / "run"))
+    theirs = Record(uid="theirs", role=Role.OWNER, epoch=5, served=True, host="another-host")
+    records.save(settings.state / "record.json", theirs)
+    it = Instance(settings, ["true"])
+    it.listener.close()
+    assert it.record.copied
+    assert it.record.uid != "theirs"
+    again = Instance(settings, ["true"])
+    again.listener.close()
+    assert again.record.uid == it.record.uid
+    assert again.record.copied, "until it has seen that nobody serves"

@@ -62,3 +62,27 @@ def test_an_owner_is_superseded_by_any_other_that_is_not_one_it_came_from(
     record: Record, superseded: bool
 ) -> None:
     assert MARK.supersedes(record) is superseded
+
+
+def test_what_cannot_be_signed_anew_names_no_snapshot_any_more(tmp_path: Path) -> None:
+    """A new instance that comes just then must not take it for the last word."""
+    mark = Mark("u", "host", "v1", "line", 3, "a.tar")
+    marks.save(tmp_path, mark)
+    marks.lapse(tmp_path)
+    found = marks.load(tmp_path)
+    assert found is not None
+    assert (found.uid, found.saved) == ("u", "")
+    marks.lapse(tmp_path)
+    assert marks.load(tmp_path) == found
+    marks.save(tmp_path, mark)
+    assert marks.load(tmp_path) == mark
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["owner.json"]
+
+
+def test_one_that_began_after_a_signature_is_not_superseded_by_it_but_by_a_later_one() -> None:
+    """Of the same instance, too: it can come again, and be recovered."""
+    gone = Mark("other", "host", "v1", "line", 3)
+    begun = Record(uid="u", role=Role.OWNER, lineage="mine", epoch=1, begun_after=gone.signature)
+    assert not gone.supersedes(begun)
+    assert Mark("other", "host", "v1", "anew", 1).supersedes(begun)
+    assert not Mark("u", "host", "v1", "anew", 1).supersedes(begun)
