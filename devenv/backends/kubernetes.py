@@ -501,6 +501,9 @@ class Kubernetes:
             if mine and _stays(mine[0]) and others:
                 if pods.template(mine[0]) == await self._newest_template():
                     await self._undo(others[-1])
+                    if not holds(others[-1], "Ready"):
+                        # Its Deployment keeps both for as long as that.
+                        await self._scale_away(mine[0])
                 else:
                     await self._patch(rollout(hold=0))
             elif mine and _stays(mine[0]):
@@ -519,10 +522,14 @@ class Kubernetes:
 
     async def _undo(self, old: Object) -> None:
         """The template of the pod that stays, whole and at once: one that is ready must not outlast it."""
-        [owner] = [one for one in old["metadata"]["ownerReferences"] if one["kind"] == "ReplicaSet"]
-        [replicas] = await self._cluster.get("replicaset", str(owner["name"]))
+        [replicas] = await self._cluster.get("replicaset", pods.made_by(old))
         patch = json.dumps(undone(replicas))
         await self._cluster.call("patch", "deployment", PHP_FPM, _MANAGER, "--type=json", "--patch", patch)
+
+    async def _scale_away(self, pod: Object) -> None:
+        """With its ReplicaSet, which is none that its Deployment wants any more."""
+        patch = json.dumps({"spec": {"replicas": 0}})
+        await self._cluster.call("patch", "replicaset", pods.made_by(pod), _MANAGER, "--patch", patch)
 
     async def _keep_journal(self, instance: Instance) -> None:
         kept = self._ended.setdefault(instance.id, [])

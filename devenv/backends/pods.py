@@ -51,6 +51,12 @@ def template(of: Object) -> str:
     return str(of["metadata"]["labels"].get(HASH_LABEL, ""))
 
 
+def made_by(pod: Object) -> str:
+    """The name of its ReplicaSet."""
+    [owner] = [one for one in pod["metadata"]["ownerReferences"] if one["kind"] == "ReplicaSet"]
+    return str(owner["name"])
+
+
 def newcomers(there: Sequence[Object], before: Sequence[Object]) -> list[Object]:
     """Those of another template. One in the place of a pod that was lost has the same as that."""
     known = {template(pod) for pod in before}

@@ -19,7 +19,7 @@ from devenv.errors import DevenvError
 from devenv.model.instance import Instance
 from devenv.model.stack import Stack
 from devenv.tools import process
-from devenv.tools.kubectl import Object
+from devenv.tools.kubectl import Object, name_of
 from tests.unit.test_pods import READY, pod
 
 
@@ -45,6 +45,7 @@ class Place:
         self.pods: list[dict[str, Any]] = []
         self.marked: dict[str, Any] | None = None
         self.asked: list[str] = []
+        self.replicasets: list[dict[str, Any]] = []
         self.slow: dict[str, float] = {}
         """Seconds that a command takes, by its first words."""
         self.clock = 0.0
@@ -52,10 +53,12 @@ class Place:
     async def get(self, kind: str, *arguments: str) -> list[Object]:
         if kind == "pods":
             return list(self.pods)
+        if kind.startswith("replicaset"):
+            return [one for one in self.replicasets if kind == "replicasets" or name_of(one) in arguments]
         return [self.marked] if kind == "configmap" and self.marked else []
 
     async def call(self, *arguments: str, timeout: float = 60, check: bool = True) -> process.Completed:
-        self.asked.append(" ".join(arguments[:2]))
+        self.asked.append(" ".join(arguments[: 3 if arguments[0] == "patch" else 2]))
         self.clock += self.slow.get(" ".join(arguments[:2]), 0.0)
         if arguments[:2] == ("delete", "configmap"):
             self.marked = None
@@ -373,6 +376,27 @@ async def test_a_pod_that_has_ended_leaves_what_it_saved_then(stack: Namespace, 
     assert await stack.last_snapshot(owner, tmp_path / "last.tar")
     assert (tmp_path / "last.tar").read_text().startswith("content of php-fpm-1")
     assert list((tmp_path / "kind").glob("ended-*.tar")) == []
+
+
+@pytest.mark.parametrize("ready", [True, False])
+async def test_a_new_pod_goes_also_where_the_one_that_stays_is_not_ready(
+    stack: Namespace, ready: bool
+) -> None:
+    """Its Deployment takes none away then."""
+    for revision, name in enumerate(("old", "new"), 1):
+        stack.add(name, role="fresh")
+        metadata = stack.place.pods[-1]["metadata"]
+        metadata["labels"] = metadata["labels"] | {"pod-template-hash": name}
+        metadata["ownerReferences"] = [{"kind": "ReplicaSet", "name": f"set-of-{name}"}]
+        about = {"name": f"set-of-{name}", "labels": {"pod-template-hash": name}}
+        about["annotations"] = {"deployment.kubernetes.io/revision": str(revision)}
+        template = {"metadata": {"labels": {}}, "spec": {}}
+        stack.place.replicasets.append({"metadata": about, "spec": {"template": template}})
+    if not ready:
+        stack.place.pods[0]["status"]["conditions"] = []
+    await stack.stop_one(instance(stack.place.pods[1]))
+    scaled = ["patch replicaset set-of-new"] if not ready else []
+    assert stack.place.asked == ["patch deployment php-fpm", *scaled]
 
 
 async def test_all_goes_with_the_mark_and_the_owner_knows_that_nobody_comes(stack: Namespace) -> None:
