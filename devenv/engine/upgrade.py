@@ -322,6 +322,10 @@ async def _part(ctx: Context, course: _Course) -> None:
         await ctx.backend.recover(old, force=True)
 
 
+_WITHOUT_CONTENT = ("the owner of the database is gone", "the instance that has the content is not there")
+"""What an instance tells that it has failed of, when it certainly has nothing."""
+
+
 async def _part_from(ctx: Context, course: _Course) -> None:
     """The old one was removed by force. It may still hand over as it ends; then the new one waits in vain."""
     new, deadline = course.new, time.monotonic() + _LAST_CHANCE
@@ -329,8 +333,10 @@ async def _part_from(ctx: Context, course: _Course) -> None:
         gate = None
         with suppress(DevenvError):
             gate = await answering(ctx, new)
+        if gate is not None and (gate.staged or gate.role not in ("fresh", "incoming")):
+            return  # it has all of the content, and a person has to say that it may serve it; or it does
         failed = gate.failed if gate else await _ended_of(ctx, new)
-        if (gate is None and not failed) or (gate and gate.role not in ("fresh", "incoming")):
+        if gate is None and (failed is None or failed["error"] not in _WITHOUT_CONTENT):
             return
         if failed or time.monotonic() > deadline:
             # The one that the engine makes in the old one's place can begin without it.

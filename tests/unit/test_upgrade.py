@@ -15,7 +15,7 @@ from devenv.engine.settle import settle
 from devenv.engine.upgrade import next_release, rollback, upgrade
 from devenv.errors import DevenvError, NotVerified, UsageError
 from devenv.model.events import Notice, PhaseReached, ReceiptWritten, StepEnded
-from devenv.model.instance import Instance
+from devenv.model.instance import Gate, Instance
 from tests.backends.fake import FakeBackend, Saved
 from tests.unit.conftest import FakeImages, Told
 
@@ -148,7 +148,7 @@ async def test_a_new_one_that_its_engine_starts_again_and_again_goes_when_its_ow
     [new] = [one for one in running.containers if one.service == "php-fpm"]
     new.answers = False
     true = running.instances
-    words = {"error": "the owner is gone", "why": "nobody is there", "next": "bring it back"}
+    words = {"error": "the owner of the database is gone", "why": "nobody is there", "next": "bring it back"}
 
     async def instances(*, ask_gates: bool = True) -> list[Instance]:
         return [replace(one, failed=words) for one in await true(ask_gates=ask_gates)]
@@ -158,6 +158,37 @@ async def test_a_new_one_that_its_engine_starts_again_and_again_goes_when_its_ow
     with pytest.raises(DevenvError, match="was removed in the middle of the upgrade"):
         await task
     assert php(running) == []
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_new_one_that_may_have_all_of_the_content_stays_when_its_owner_was_removed_by_force(
+    ctx: Context, running: FakeBackend, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    """It can be the only copy: a person says whether it serves it."""
+    monkeypatch.setattr("devenv.engine.settle._ANSWER", 0.0)
+    running.pause["leased"] = asyncio.Event()
+    running.fail["hook"] = DevenvError("it has no database", "after 90 s", "see its log")
+    task = asyncio.create_task(upgrade(ctx, "v2"))
+    await running.reached.wait()
+    running.containers.remove(running.owner)
+    [new] = [one for one in running.containers if one.service == "php-fpm"]
+    new.answers = answers
+    true, true_gate = running.instances, running.gate
+    words = {"error": "this instance has no database", "why": "after 90 s", "next": "see its log"}
+
+    async def instances(*, ask_gates: bool = True) -> list[Instance]:
+        return [replace(one, failed=words) for one in await true(ask_gates=ask_gates)]
+
+    async def gate(instance: Instance) -> Gate | None:
+        found = await true_gate(instance)
+        return found and replace(found, role="incoming", staged=True, failed=words)
+
+    monkeypatch.setattr(running, "instances", instances)
+    monkeypatch.setattr(running, "gate", gate)
+    running.pause["leased"].set()
+    with pytest.raises(DevenvError):
+        await task
+    assert [one for one in running.containers if one.service == "php-fpm"] == [new]
 
 
 async def test_an_owner_removed_by_force_when_it_had_handed_over_takes_nothing_with_it(
