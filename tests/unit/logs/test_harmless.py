@@ -15,6 +15,8 @@ SOME = st.text(st.sampled_from([*"ab ✓é日\t\r\n", *STEERS, *HIDES, "\u200d",
 @given(SOME | st.text(st.characters(codec=None)))
 @example(STEERS)
 @example(f"a{HIDES}b")
+@example("\x85\u200d\x85")
+@example("é\u200d\u200dé")
 def test_any_text_becomes_one_line_without_a_character_that_steers_or_hides(text: str) -> None:
     line = harmless.line(text)
     assert len(line.splitlines()) <= 1
