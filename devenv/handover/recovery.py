@@ -53,8 +53,12 @@ class Recovery:
         await self._attempt.cancel()
         if not instance.record.staged:
             return  # the answer came just now
-        await in_thread(Placement(self._settings).put)
-        self._own()
+        try:
+            await in_thread(Placement(self._settings).put)
+            self._own()
+        except BaseException:
+            self._attempt.begin()  # its giver may come back: it is asked again
+            raise
         await in_thread(Placement(self._settings).forget)
 
     def _own(self) -> None:
