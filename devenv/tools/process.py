@@ -289,13 +289,15 @@ class _Running:
     async def _whole(self, pipe: asyncio.StreamReader | None) -> bytes:
         """Nothing, where its output goes to a file."""
         read = bytearray()
-        ended = False
+        ending: asyncio.Task[None] | None = None
         while pipe is not None and (chunk := await pipe.read(_CHUNK)):
             if len(read) <= MOST_OUTPUT:
                 read += chunk
-            elif not ended:
-                ended = True
-                await self.end()
+            elif ending is None:
+                # Beside the reading: asyncio counts a program as ended only when its pipes are read empty.
+                ending = asyncio.create_task(self.end())
+        if ending:
+            await ending
         return bytes(read)
 
     async def __aexit__(self, *exception: object) -> None:

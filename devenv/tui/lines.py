@@ -5,7 +5,7 @@ Nothing in them is read as markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.text import Text
 from textual.content import Content, Span
@@ -20,11 +20,7 @@ Lines = Sequence[Content | str]
 
 def line(*parts: Run, longest: int = harmless.LONGEST) -> Content:
     """One line of the screen; a break in a part is shown as ⏎."""
-    content = Content.assemble(*parts)
-    if harmless.line(content.plain, longest) == content.plain:
-        return content
-    edges = sorted({edge for span in content.spans for edge in span[:2]} - {0, len(content.plain)})
-    return Content.assemble(*(_harmless(run, longest) for run in content.divide(edges)))
+    return Content.assemble(*(one for part in parts for one in _harmless(part, longest)))
 
 
 def lines(of: Iterable[Content | str]) -> Content:
@@ -50,7 +46,17 @@ class Field(Input):
         return harmless.line(value)
 
 
-def _harmless(run: Content, longest: int) -> Content:
-    """Of one look: its spans are over all of it."""
-    text = harmless.line(run.plain, longest)
-    return Content(text, [Span(0, len(text), span.style) for span in run.spans])
+def _harmless(part: Run, longest: int) -> Iterator[Run]:
+    """The part, or what may be shown of it. Textual goes through each text that it is given: the short one."""
+    if isinstance(part, str):
+        yield harmless.line(part, longest)
+    elif isinstance(part, tuple):
+        yield harmless.line(part[0], longest), part[1]
+    elif harmless.line(part.plain, longest) == part.plain:
+        yield part
+    else:
+        edges = sorted({edge for span in part.spans for edge in span[:2]} - {0, len(part.plain)})
+        for run in part.divide(edges):
+            text = harmless.line(run.plain, longest)
+            # Of one look: its spans are over all of it.
+            yield Content(text, [Span(0, len(text), span.style) for span in run.spans])
