@@ -47,7 +47,7 @@ class Field(Input):
 
 
 def _harmless(part: Run, longest: int) -> Iterator[Run]:
-    """The part, or what may be shown of it. Textual goes through each text that it is given: the short one."""
+    """The part, or what may be shown of it. Textual goes through all that it is given: the short one."""
     if isinstance(part, str):
         yield harmless.line(part, longest)
     elif isinstance(part, tuple):
