@@ -1,7 +1,8 @@
 """`make bench`: what is promised, measured beside the ways that it replaces, in one run on one machine.
 
 Prints a table and keeps all figures as JSON in results/bench.json. Nothing here fails for being slow.
-BENCH_ROUNDS sets how many upgrades are measured. `python -m tests.bench kind images` measures these parts.
+BENCH_ROUNDS sets how many upgrades are measured, BENCH_BEFORE names a commit to measure them beside.
+`python -m tests.bench kind images` measures these parts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 from devenv.engine.probe import Answer, Client, Probe
 from devenv.model.probe import ProbeReport
-from tests.bench import images, kind, tui
+from tests.bench import before, images, kind, tui
 from tests.e2e.conftest import Devenv, Run, docker, free_port, make
 
 WRITERS = 8
@@ -469,7 +470,16 @@ async def of_images(folder: Path, all_rows: Bench) -> None:
         docker("volume", "rm", f"{devenv.stack.stack.name}-registry")
 
 
-PARTS = {"compose": on_compose, "kind": on_kind, "images": of_images}
+async def beside_before(folder: Path, all_rows: Bench) -> None:
+    if before.BEFORE:
+        folder.mkdir()
+        with before.stacks(folder) as both:
+            await before.measure(all_rows, both, ROUNDS)
+    else:
+        print("  upgrades beside an earlier commit: BENCH_BEFORE names none", file=sys.stderr, flush=True)
+
+
+PARTS = {"compose": on_compose, "before": beside_before, "kind": on_kind, "images": of_images}
 
 
 async def main(parts: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ import pytest
 from devenv.handover import database, snapshot
 from devenv.handover import mark as marks
 from devenv.handover import record as records
+from devenv.handover.attempt import Attempt
 from devenv.handover.control import Server
 from devenv.handover.discovery import View
 from devenv.handover.instance import Instance
@@ -26,6 +27,7 @@ from devenv.handover.owner import Owner
 from devenv.handover.placement import Placement
 from devenv.handover.problem import Problem
 from devenv.handover.record import Record, Role, Successor
+from devenv.handover.recovery import Recovery
 from devenv.handover.settings import Settings
 from devenv.handover.states import State
 from devenv.handover.successor import LOOKS, Course
@@ -266,6 +268,26 @@ async def test_one_that_comes_again_and_cannot_install_keeps_its_claim(
     assert again.record.staged
     await course(again).run()
     assert again.record.role is Role.OWNER
+
+
+async def test_a_recovery_that_cannot_install_leaves_it_asking_the_one_that_may_come_back(
+    old: OwnerSide, new: FakeInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = await killed_after_completion(old, new)
+    recovery = Recovery(again, Attempt(again))  # type: ignore[arg-type]
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Placement, "put", fail)
+        with pytest.raises(OSError, match="No space left"):
+            await recovery.run(force=True)
+        assert (again.record.role, again.record.staged) == (Role.INCOMING, True)
+    async with asyncio.timeout(5):
+        while again.record.role is not Role.OWNER:  # noqa: ASYNC110 - it asks without being told to
+            await asyncio.sleep(0.01)
+    assert (again.record.role, again.record.epoch) == (Role.OWNER, 5)
 
 
 async def test_one_that_is_ended_before_it_asks_takes_nothing_and_gives_the_lease_back(
