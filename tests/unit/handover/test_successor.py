@@ -285,7 +285,7 @@ async def test_a_recovery_that_cannot_install_leaves_it_asking_the_one_that_may_
             await recovery.run(force=True)
         assert (again.record.role, again.record.staged) == (Role.INCOMING, True)
     async with asyncio.timeout(5):
-        while again.record.role is not Role.OWNER:  # noqa: ASYNC110 - it asks without being told to
+        while again.record.role is not Role.OWNER:
             await asyncio.sleep(0.01)
     assert (again.record.role, again.record.epoch) == (Role.OWNER, 5)
 
