@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
@@ -12,9 +14,9 @@ from pathlib import Path
 
 from tests.e2e.cluster import Kubectl, kubeconfig
 from tests.e2e.conftest import Devenv, Run, docker, read_until
-from tests.soak.ledger import Replaced
+from tests.soak.ledger import Replaced, Window
 from tests.soak.plan import Round
-from tests.soak.stage import Stage
+from tests.soak.stage import Stage, until
 
 Worlds = tuple[Replaced | None, ...]
 NOTHING_REPLACED: Worlds = (None,)
@@ -47,7 +49,7 @@ class Operations:
             "upgrade": self._upgrade,
             "down": self._down,
             "restore": self._restore,
-            "recover": self._recover,
+            "recover": self._recover if self._stage.backend == "compose" else self._recover_pod,
             "predecessor": self._predecessor,
             "retire": self._retire,
             "delete": self._delete,
@@ -88,10 +90,7 @@ class Operations:
         return await self._struck(one, lambda: self._devenv.start("down"))
 
     async def _restore(self, one: Round) -> Told:
-        began = time.monotonic()
-        saved = await self._done("snapshot", "save")
-        saving = (began, time.monotonic())
-        path = Path(saved.of("answer")[-1]["data"]["path"])
+        path, saving = await self._saved()
         await asyncio.sleep(one.gap / 1000)
         putting = time.monotonic()
         restore = ("snapshot", "restore", str(path), "--yes")
@@ -100,6 +99,12 @@ class Operations:
         told.worlds = (replaced,) if told.code == 0 else (None, replaced)
         path.unlink()  # those that a person asked for all stay
         return told
+
+    async def _saved(self) -> tuple[Path, Window]:
+        """A snapshot on this machine, and within when it was taken."""
+        began = time.monotonic()
+        saved = await self._done("snapshot", "save")
+        return Path(saved.of("answer")[-1]["data"]["path"]), (began, time.monotonic())
 
     async def _recover(self, one: Round) -> Told:
         """An owner that is gone for good; before that, one that is there and must not be passed over."""
@@ -140,6 +145,31 @@ class Operations:
         [heir] = [heir] if heir else self._devenv.containers("php-fpm")
         recovered = await self._done("recover", "--from", heir, "--yes")
         replaced = Replaced(saved, (putting, time.monotonic()))
+        return Told(refused.code, (replaced,), log=recovered.told())
+
+    async def _recover_pod(self, one: Round) -> Told:
+        """One whose node hangs: removed by force, it hands nothing over, and its disk goes with it. What
+        there is begins anew only when a person says so, who puts a snapshot in place then.
+        """
+        kubectl = Kubectl(kubeconfig(self._devenv))
+        path, saving = await self._saved()
+        await asyncio.sleep(one.gap / 1000)
+        owner = self._stage.owner()
+        [gone] = await asyncio.to_thread(kubectl.php_fpm)
+        os.kill(owner.pid, signal.SIGSTOP)
+        await asyncio.to_thread(kubectl, "delete", "pod", gone, "--force", "--grace-period=0")
+        await asyncio.to_thread(
+            until, lambda: all(seen.uid != owner.uid for seen in self._stage.gates()), f"{gone} runs on"
+        )
+        putting = time.monotonic()
+        refused = await self._run("up")
+        assert refused.code != 0, f"it was not missed: {refused.told()}"
+        assert "recover --from" in refused.failure["next"], refused.told()
+        [heir] = await asyncio.to_thread(kubectl.php_fpm)
+        recovered = await self._done("recover", "--from", heir, "--yes")
+        await self._done("snapshot", "restore", str(path), "--yes")
+        replaced = Replaced(saving, (putting, time.monotonic()))
+        path.unlink()
         return Told(refused.code, (replaced,), log=recovered.told())
 
     async def _retire(self, one: Round) -> Told:

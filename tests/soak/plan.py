@@ -16,9 +16,11 @@ How = Literal["kill", "stop", "pause"]
 
 _OPERATIONS: dict[Backend, dict[Operation, int]] = {
     "compose": {"upgrade": 9, "down": 3, "restore": 4, "recover": 1, "predecessor": 1, "retire": 3},
-    "kind": {"upgrade": 5, "down": 2, "restore": 3, "delete": 3},
+    "kind": {"upgrade": 9, "down": 4, "restore": 5, "delete": 5, "recover": 2},
 }
-"""How often each comes, in proportion. `predecessor` is a recovery from the one that had handed over."""
+"""How often each comes, in proportion. `predecessor` is a recovery from the one that had handed over;
+`delete` is of a pod that hands over, `recover` on kind follows one that was lost with its content.
+"""
 _VICTIMS: dict[Operation, tuple[Victim, ...]] = {
     "upgrade": ("owner", "new", "devenv"),
     "down": ("owner", "devenv"),

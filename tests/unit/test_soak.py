@@ -32,6 +32,11 @@ def test_three_hundred_rounds_have_every_operation_and_every_fault() -> None:
     assert max(jumps) > 3600
 
 
+def test_a_hundred_rounds_on_kind_have_every_operation() -> None:
+    operations = {one.operation for one in plan(4711, 100, "kind")}
+    assert operations == {"upgrade", "down", "restore", "delete", "recover"}
+
+
 def test_a_round_says_all_that_happens_in_it() -> None:
     told = [str(one) for one in plan(4711, 300)]
     assert any("kill owner after" in line for line in told)
