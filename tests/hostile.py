@@ -22,7 +22,7 @@ WORDS = [
     f"{FORGED}{STEERS}{HIDES}",
     f"{STEERS}\n{FORGED}\r\n{FORGED}\r{FORGED}\x0b{FORGED}{HIDES}",
     f"\n{FORGED}\nnext:FORGED\n",
-    f"{'x' * 20_000}\n{FORGED}",
+    f"{'x' * 40_000}\n{FORGED}",
 ]
 
 _DETAILS = {"epoch": 3, "held": 2, "sha256": "1" * 64}

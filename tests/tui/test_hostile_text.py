@@ -75,7 +75,7 @@ async def look(app: DevenvApp, pilot: Pilot[None], where: str) -> str:
     written += [str(option.prompt) for one in app.screen.query(OptionList) for option in one.options]
     for one in "\n".join(written).split("\n"):
         assert not forged(one), (where, one)
-        assert len(one) < 20_000, (where, "a value can fill the screen")
+        assert len(one) < 40_000, (where, "a value can fill the screen")
     for toast in app._notifications:
         assert not unsafe(toast.message), (where, ascii(toast.message))
         assert len(toast.message) < 5000
