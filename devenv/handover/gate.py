@@ -64,8 +64,11 @@ class Gate:
         # Workers of a killed master come to us also where we are not PID 1.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._loop.add_signal_handler(signal.SIGCHLD, instance.servers.reap)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        ends = (signal.SIGTERM, signal.SIGINT)
+        for number in ends:
             self._loop.add_signal_handler(number, self._stop.set)
+        # Those of our first moments wait: the image starts us with both blocked.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
         # A shell's job in the background ignores it, and so would php-fpm until it has a handler of its own:
         # one that is told to end just as it starts would serve on.
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)

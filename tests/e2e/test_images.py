@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,3 +97,22 @@ def test_php_fpm_may_write_to_its_data_alone(stack: Devenv) -> None:
         "/var/lib/php",
     )
     assert [path for path in found if not path.startswith(places)] == []
+
+
+def test_an_instance_that_is_told_to_end_in_its_first_moments_ends(stack: Devenv, tmp_path: Path) -> None:
+    """Its first process would not hear of a signal that it has no handler for yet; an engine waits on."""
+    secret = tmp_path / "secret"
+    secret.write_text("0" * 64)
+    secret.chmod(0o644)
+    given = ("--volume", f"{secret}:/secret:ro", "--env", "GATE_SECRET_FILE=/secret", "--env", "APP_SECRET=x")
+    for after in (0, 0.05, 0.1, 0.2):
+        made = docker("create", *given, stack.stack.image("php-fpm", "v1"))
+        try:
+            docker("start", made)
+            time.sleep(after)
+            docker("kill", "--signal", "TERM", made)
+            began = time.monotonic()
+            docker("stop", "--signal", "CONT", "--time", "30", made)
+            assert time.monotonic() - began < 20, f"{after} s: {docker('logs', made)}"
+        finally:
+            docker("rm", "--force", made)

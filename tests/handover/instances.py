@@ -61,31 +61,20 @@ class Instance:
         self.env |= {"GATE_LISTEN": f"{address}:9000", "GATE_CONTROL": f"{address}:9010"}
 
     def start(self) -> Instance:
-        # As a job in the background of a shell, which does not take SIGQUIT.
+        # As a job in the background of a shell, which does not take SIGQUIT; and as docker/php-fpm/gate does,
+        # signals that come too early wait. (This shell loses that at its first program, so it ends itself.)
+        waits = "env --block-signal=TERM --block-signal=INT"
         script = (
-            'trap "" QUIT; hostname "$4"; mount --bind "$1" /etc/hosts && mount --bind "$2" "$3"'
-            ' && shift 4 && exec "$@"'
+            'trap "" QUIT; trap "exit 143" TERM; hostname "$4"; mount --bind "$1" /etc/hosts'
+            f' && mount --bind "$2" "$3" && shift 4 && exec {waits} "$@"'
         )
         mounts = [str(self.stack.hosts), str(self.data), str(self.stack.app / "data"), self.folder.name]
         module = self.env.get("GATE_MODULE", "devenv.handover")
         gate = [sys.executable, "-m", module, "run", "--", *FPM]
+        first = [*waits.split(), "unshare", "-m", "-p", "-u", "-f", "--kill-child", "--mount-proc"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    "unshare",
-                    "-m",
-                    "-p",
-                    "-u",
-                    "-f",
-                    "--kill-child",
-                    "--mount-proc",
-                    "sh",
-                    "-c",
-                    script,
-                    "sh",
-                    *mounts,
-                    *gate,
-                ],
+                [*first, "sh", "-c", script, "sh", *mounts, *gate],
                 env=self.env,
                 stdout=log,
                 stderr=log,

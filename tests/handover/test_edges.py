@@ -155,6 +155,16 @@ def test_what_a_shell_program_writes_at_the_end_is_in_the_last_snapshot(
     assert notes(stack) == ["page", "shell"]
 
 
+@pytest.mark.parametrize("after", [0, 0.02, 0.1, 0.2, 0.4])
+def test_one_that_is_told_to_end_in_its_first_moments_ends(stack: Stack, after: float) -> None:
+    """A container's first process does not get a signal that it has no handler for yet; and an engine that
+    waits for its end kills it later, by when it may have the content.
+    """
+    instance = stack.start("v1")
+    time.sleep(after)
+    instance.stop(20)
+
+
 def test_a_shell_program_that_does_not_end_is_ended_before_the_last_snapshot(stack: Stack) -> None:
     first = stack.start("v1", GATE_DEADLINE_SHELL="0.5")
     first.wait_owner()
