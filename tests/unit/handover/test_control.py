@@ -298,10 +298,18 @@ def test_a_request_is_taken_on_the_way_that_its_author_signs(server: Server, ask
     assert asked[0].fields["token"] == "t"
 
 
+def test_its_author_has_the_address_that_it_signs_whatever_the_network_makes_of_it(
+    server: Server, asked: list[Request]
+) -> None:
+    """Between the nodes of some clusters it is changed to the node's, which nobody listens on."""
+    status, _ = relayed(server, {"from": "10.0.0.7", "to": "127.0.0.1"})
+    assert (status, asked[0].peer) == (b"200", "10.0.0.7")
+
+
 @pytest.mark.parametrize(
     "way",
-    [{"from": "10.0.0.7", "to": "127.0.0.1"}, {"from": "127.0.0.1", "to": "10.0.0.8"}, {}],
-    ids=["it came from another address", "it was sent to another address", "it does not say"],
+    [{"from": "127.0.0.1", "to": "10.0.0.8"}, {"from": "php-fpm", "to": "127.0.0.1"}, {}],
+    ids=["it was sent to another address", "it names no address", "it does not say"],
 )
 def test_a_request_that_somebody_passes_on_is_refused_and_says_why(
     server: Server, asked: list[Request], way: dict[str, str]
