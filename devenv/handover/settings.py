@@ -63,11 +63,15 @@ class Settings:
         seed = env.get("GATE_SEED", "/app/seed/database.sqlite")
         snapshots = env.get("GATE_SNAPSHOTS", "/snapshots")
         mark = env.get("GATE_MARK")
+        state = Path(env.get("GATE_STATE", str(database.parent / ".gate")))
+        folders = tuple(Path(path) for path in travel.split(":") if path)
+        for folder in folders:
+            _require_apart(folder, database, state)
         return cls(
             release=env.get("GATE_RELEASE", "unknown"),
             database=database,
             seed=Path(seed) if seed else None,
-            travel=tuple(Path(path) for path in travel.split(":") if path),
+            travel=folders,
             peers=tuple(name.strip() for name in env.get("GATE_PEERS", "php-fpm").split(",")),
             control_name=env.get("GATE_CONTROL_NAME") or None,
             secret_file=Path(env.get("GATE_SECRET_FILE", "/run/secrets/handover")),
@@ -78,7 +82,7 @@ class Settings:
             listen=_address(env.get("GATE_LISTEN", "0.0.0.0:9000")),
             control=_address(env.get("GATE_CONTROL", "0.0.0.0:9010")),
             neighbours_only=_clients(env.get("GATE_CLIENTS", "")),
-            state=Path(env.get("GATE_STATE", str(database.parent / ".gate"))),
+            state=state,
             deadlines=Deadlines.from_env(env),
         )
 
@@ -98,6 +102,21 @@ class Settings:
                 "make a new one, for instance with: openssl rand -hex 32",
             )
         return secret
+
+
+def _require_apart(folder: Path, database: Path, state: Path) -> None:
+    """It is replaced as a whole, and what is in it with it."""
+    why = ""
+    if database.is_relative_to(folder) or state.is_relative_to(folder) or folder.is_relative_to(state):
+        why = f"it holds what the gate itself looks after: {database} and {state}"
+    elif folder.exists() and not folder.is_dir():
+        why = "it is a file"
+    if why:
+        raise Problem(
+            "a travelling folder cannot be one",
+            f"GATE_TRAVEL names {folder}, and {why}",
+            f"name a folder beside the database, as {database.parent / 'uploads'}",
+        )
 
 
 def _address(text: str) -> Address:

@@ -9,8 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from devenv.errors import CommandFailed, ConfigError, DevenvError, NotFit
-from devenv.images import base, earlier, inputs, node
+from devenv.errors import CommandFailed, DevenvError, NotFit
+from devenv.images import base, earlier, inputs, node, source
 from devenv.images.progress import Progress
 from devenv.images.push import find, push
 from devenv.model import platform as platforms
@@ -130,12 +130,8 @@ class BuiltImages:
             raise _no_emulation(wanted.platform, f"it would run programs of {wanted.name} as it builds it")
 
     def _inputs(self, wanted: _Wanted, known: Mapping[str, docker.Image]) -> str:
-        if self._app is not None and not self._app.is_dir():
-            raise ConfigError(
-                f"there is no application at {self._app}",
-                "[app] source of devenv.toml names that folder",
-                "mend the path; it is relative to devenv.toml",
-            )
+        if self._app is not None:
+            source.require_fit(self._app, self._stack.app)
         arguments = self._arguments(wanted)
         if found := known.get(wanted.base):
             arguments["BASE"] = found.digest

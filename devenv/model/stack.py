@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from devenv.errors import ConfigError
 from devenv.model import toml
+from devenv.model.app import AppSection
 from devenv.model.platform import Platform
 from devenv.model.probe import ProbeConfig
 from devenv.model.registry import Naming
@@ -41,19 +42,6 @@ class StackSection(_Section):
     """On 127.0.0.1, where the site answers."""
     release: Release = "v1"
     """What a first `up` starts. Later the running instance's release counts."""
-
-
-class AppSection(_Section):
-    source: str = ""
-    """Folder of a PHP application, relative to devenv.toml. Empty: the demo site."""
-    document_root: str = "public"
-    """Below the application's folder; its index.php answers what is not a static file."""
-    database: str = "data/database.sqlite"
-    """Below the application's folder; the SQLite file that travels from instance to instance."""
-    travel: tuple[str, ...] = ("data/sessions",)
-    """Folders that travel with it: sessions, uploads."""
-    warmup: str = "/healthz"
-    """A path that a new release must answer before it gets the content."""
 
 
 class ImagesSection(_Section):

@@ -7,7 +7,7 @@ import os
 import pwd
 import string
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from devenv.cli.session import trusted
 from devenv.errors import ConfigError
 from devenv.model import stack
+from devenv.model.app import AppSection
 from devenv.model.stack import Stack
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another user")
@@ -154,3 +155,75 @@ def test_the_schema_knows_every_section() -> None:
     schema = stack.schema()
     assert set(schema["properties"]) == set(Stack.model_fields)
     assert json.loads(json.dumps(schema)) == schema
+
+
+@pytest.mark.parametrize(
+    ("app", "words"),
+    [
+        ('document_root = "/public"', ["document_root", "absolute"]),
+        ('document_root = "../public"', ["document_root", "leads out"]),
+        ('database = "/x"', ["database", "absolute"]),
+        ('database = "../x/y.db"', ["database", "leads out"]),
+        ('database = ""', ["database", "no path"]),
+        ('database = "da:ta/x.db"', ["database", "no path"]),
+        ('database = "db.sqlite"', ["database", "data/db.sqlite"]),
+        ('database = "./db.sqlite"', ["database", "data/db.sqlite"]),
+        ('database = "public/db.sqlite"', ["database", "document root"]),
+        ('document_root = "web/public"\ndatabase = "web/db.sqlite"', ["database", "document root"]),
+        ('database = "seed/db.sqlite"', ["database", "devenv's own"]),
+        ('travel = ["data"]', ["travel", "holds the database", "data/uploads"]),
+        ('travel = ["."]', ["travel", "holds the database"]),
+        ('travel = ["data/database.sqlite"]', ["travel", "holds the database"]),
+        ('travel = ["data/database.sqlite-wal"]', ["travel", "SQLite"]),
+        ('travel = ["uploads"]', ["travel", "not in 'data'", "data/uploads"]),
+        ('travel = ["/app/data/uploads"]', ["travel", "absolute"]),
+        ('travel = ["data/.gate"]', ["travel", "devenv's own"]),
+        ('travel = ["data/a", "data/a/b"]', ["travel", "in one another"]),
+        ('travel = ["data/a", "data/a/"]', ["travel", "in one another"]),
+        ('database = "var/data.db"\ntravel = ["data/sessions"]', ["travel", "var/uploads"]),
+        ('warmup = "healthz"', ["warmup", "begins with /"]),
+        ('warmup = "/a b"', ["warmup", "no path of the site"]),
+    ],
+)
+def test_paths_that_do_not_fit_an_application_are_refused_when_they_are_read(
+    app: str, words: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        stack.parse(f"[app]\n{app}\n")
+    assert all(word in wrong.value.why for word in words), wrong.value.why
+
+
+@pytest.mark.parametrize(
+    ("database", "sessions"),
+    [
+        ("var/data.db", "var/sessions"),
+        ("wp-content/database/.ht.sqlite", "wp-content/database/sessions"),
+        ("data/database.sqlite", "data/sessions"),
+    ],
+)
+def test_sessions_travel_from_beside_the_database_unless_something_else_is_said(
+    database: str, sessions: str
+) -> None:
+    found = stack.parse(f'[app]\ndatabase = "{database}"\ndocument_root = "."\n').app
+    assert found.travel == (sessions,)
+    assert stack.parse(f'[app]\ndatabase = "{database}"\ntravel = []\n').app.travel == ()
+
+
+def test_paths_are_taken_in_their_shortest_form() -> None:
+    app = stack.parse('[app]\ndocument_root = "./web/"\ntravel = ["data//uploads/"]\n').app
+    assert (app.document_root, app.travel) == ("web", ("data/uploads",))
+
+
+@given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
+def test_whatever_is_accepted_stays_in_the_application_and_apart(
+    root: str, database: str, travel: str, warmup: str
+) -> None:
+    given = {"document_root": root, "database": database, "travel": [travel], "warmup": warmup}
+    with suppress(ValueError):
+        app = AppSection(**given)  # type: ignore[arg-type]
+        home = PurePosixPath(app.database).parent
+        [folder] = map(PurePosixPath, app.travel)
+        assert home.parts
+        assert folder != home
+        assert folder.is_relative_to(home)
+        assert not {"..", "/"} & {*home.parts, *folder.parts, *PurePosixPath(app.document_root).parts}

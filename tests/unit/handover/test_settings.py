@@ -99,3 +99,17 @@ def test_a_short_secret_is_refused_and_not_repeated(tmp_path: Path, content: byt
         _with_secret(tmp_path, content).secret()
     assert caught.value.error == "the secret of the hand-over is too short"
     assert "swordfish" not in str(caught.value.as_json())
+
+
+@pytest.mark.parametrize("travel", ["/app/data", "/app", "/", "/app/data/uploads:/app/data/.gate/incoming"])
+def test_what_holds_the_database_or_the_gates_own_folder_does_not_travel(travel: str) -> None:
+    """It is replaced as a whole, which would take them along."""
+    with pytest.raises(Problem, match="a travelling folder cannot be one") as wrong:
+        Settings.from_env({"GATE_TRAVEL": travel})
+    assert "/app/data/uploads" in wrong.value.next_step
+
+
+def test_a_file_does_not_travel_as_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").touch()
+    with pytest.raises(Problem, match="it is a file"):
+        Settings.from_env({"GATE_TRAVEL": str(tmp_path / "settings.json")})
