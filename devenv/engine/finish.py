@@ -207,7 +207,7 @@ def receipt_of(
         new=Side(new.release, both.new.name, both.new.id, both.new.digest, new.epoch),
         lineage=new.lineage or "",
         verified=not against,
-        reason=against or (_COMPUTED if both.computed else _COPIED),
+        reason=against or (_COMPUTED if both.computed else _COPIED) + _by_bytes(both.before),
         tables=compare(both.before, both.after),
         total_before=both.before["total"],
         total_after=both.after["total"],
@@ -222,6 +222,15 @@ def receipt_of(
         snapshot=str(snapshot or ""),
         resumed=resumed,
     )
+
+
+def _by_bytes(fingerprint: Mapping[str, Any]) -> str:
+    """What could not be read for the fingerprint, as only the application's code can compute it."""
+    words = fingerprint.get("own_words")
+    if not words or not isinstance(words, list):
+        return ""
+    named = ", ".join(str(one) for one in words[:3]) + (", …" if len(words) > 3 else "")
+    return f"; what only the application can compute ({named}) was compared as bytes, by the file's SHA-256"
 
 
 def _since_discovery(events: Sequence[GateEvent], uid: str) -> list[GateEvent]:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from . import database, record, snapshot
+from . import database, record, seed, snapshot
 from .deadlines import Deadlines
 from .fingerprint import fingerprint
 from .journal import read
@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     add("hook", _hook, "wait until this instance owns the database (0) or cannot (1)")
     events = add("events", _events, "what happened here, an event a line")
     events.add_argument("--follow", action="store_true", help="go on with what happens next")
+    taken = add("seed", _seed, "in a build: bring FILE in order and make it the content of a first start")
+    taken.add_argument("file", metavar="FILE", type=Path)
+    taken.add_argument("into", metavar="INTO", type=Path)
     add("fingerprint", _fingerprint, "rows and hash of each table")
     save = add("snapshot", _snapshot, "save database and travelling folders")
     save.add_argument(
@@ -162,6 +165,11 @@ def _events(arguments: argparse.Namespace, settings: Settings) -> int:
         settings.state / "events.jsonl", follow=arguments.follow, poll=settings.deadlines.poll / 2
     ):
         print(json.dumps(event), flush=True)
+    return 0
+
+
+def _seed(arguments: argparse.Namespace, settings: Settings) -> int:
+    seed.take(arguments.file, arguments.into)
     return 0
 
 

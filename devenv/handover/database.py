@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import sqlite3
 import struct
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from .own_words import OwnWords
 from .problem import Problem
 from .rawfile import connected, level, opened
 
@@ -21,6 +24,8 @@ _DIGEST = 16
 _HEADER = struct.Struct(">I")
 _READ = 4 << 20
 SIDE_FILES = ("-wal", "-shm", "-journal")
+_SEEMING = re.compile(r"row not in PRIMARY KEY order|NULL value in|non-\w+ value in|\w+ value in")
+"""What stand-ins for an application's own words make SQLite complain of."""
 
 
 def backup(database: Path, into: Path) -> None:
@@ -100,20 +105,36 @@ def thaw(database: Path) -> None:
     database.chmod(0o644)
 
 
-def check(database: Path) -> tuple[list[str], str]:
-    """(what integrity_check complains of, a hash of the foreign keys' violations).
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What SQLite says of a whole database. Equal for two copies of the same."""
 
-    Violations are compared with the owner's, not forbidden: an application may live with them.
-    `database` is a copy that nobody uses: so nothing is made beside it.
-    """
+    damage: list[str]
+    foreign_keys: str
+    """A hash of their violations, which are compared with the owner's, not forbidden: an application may
+    live with them."""
+    own_words: list[str] = field(default_factory=list, compare=False)
+    """The application's own collations and functions: what they decide (the order in an index, a CHECK) is
+    not checked."""
+
+
+def check(database: Path) -> Checked:
+    """`database` is a copy that nobody uses: so nothing is made beside it."""
     with closing(sqlite3.connect(f"{_uri(database, 'ro')}&immutable=1", uri=True)) as connection:
+        words = OwnWords(connection)
         try:
-            rows = connection.execute("PRAGMA integrity_check(20)").fetchall()
-            damage = [str(row[0]) for row in rows if row[0] != "ok"]
-            violations = connection.execute("PRAGMA foreign_key_check").fetchall()
+            words.learn_collations()
+            rows = words.execute("PRAGMA integrity_check(20)").fetchall()
+            if words.found:
+                connection.execute("PRAGMA ignore_check_constraints = ON")
+                rows = words.execute("PRAGMA quick_check(1000)").fetchall()
+                rows = [row for row in rows if not _SEEMING.match(row[0])]
+            damage = [str(row[0]) for row in rows if row[0] != "ok"][:20]
+            violations = words.execute("PRAGMA foreign_key_check").fetchall()
         except sqlite3.DatabaseError as error:
-            return [str(error)], ""
-    return damage, hashlib.sha256(ascii(sorted(map(ascii, violations))).encode()).hexdigest()
+            return Checked([str(error)], "")
+    keys = hashlib.sha256(ascii(sorted(map(ascii, violations))).encode()).hexdigest()
+    return Checked(damage, keys, words.found)
 
 
 def sha256(path: Path) -> str:

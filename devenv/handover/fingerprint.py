@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from .database import unreadable
+from .own_words import OwnWords
 from .record import FORMAT
 
 Fingerprint = dict[str, Any]
-"""{"format": 1, "tables": {name: {"rows": int, "hash": hex}}, "total": hex, "seconds": float}"""
+"""{"format": 1, "tables": {name: {"rows": int, "hash": hex}}, "total": hex, "seconds": float,
+"own_words": [what was read without the application's code for it]}"""
 
 # Part of the format: a table's hash runs over its rows in groups of this many.
 LARGE = 4096
@@ -44,18 +46,21 @@ def _read(database: Path) -> Fingerprint:
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         connection.row_factory = _short
         connection.execute("BEGIN")
+        words = OwnWords(connection)
+        words.learn_collations()
         names = connection.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'table'"
             " AND (name NOT LIKE 'sqlite~_%' ESCAPE '~' OR name = 'sqlite_sequence')"
             " AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
         ).fetchall()
         for name, sql in names:
-            tables[name] = _table(connection, name)
+            tables[name] = _table(words, name)
             total.update(ascii((name, sql, tables[name]["rows"], tables[name]["hash"])).encode())
     return {
         "format": FORMAT,
         "tables": tables,
         "total": total.hexdigest(),
+        "own_words": words.found,
         "seconds": round(time.monotonic() - started, 4),
     }
 
@@ -77,10 +82,11 @@ def _digest(value: bytes | str) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _table(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
+def _table(words: OwnWords, name: str) -> dict[str, Any]:
+    """A column that the application's own code computes as it is read is the same as if it were NULL."""
     quoted = '"' + name.replace('"', '""') + '"'
     # By the table itself: an index that has all columns would give another order.
-    cursor = connection.execute(f"SELECT * FROM {quoted} NOT INDEXED")  # noqa: S608 - a name cannot be bound
+    cursor = words.execute(f"SELECT * FROM {quoted} NOT INDEXED")  # noqa: S608 - a name cannot be bound
     content = hashlib.blake2b(digest_size=16)
     content.update(ascii([column[0] for column in cursor.description]).encode())
     rows = 0

@@ -69,20 +69,20 @@ class Owner:
         self._require_owner()
         started = time.monotonic()
 
-        def work() -> tuple[Path, list[str], str]:
+        def work() -> tuple[Path, database.Checked]:
             source = self._settings.database
             with passed_on(self._outgoing) as path:
                 # Without the file the application has not written yet; an empty file is the same to SQLite.
                 if source.exists():
                     database.need_space(path.parent, source.stat().st_size)
                     database.backup(source, path)
-                return path, *database.check(path)
+                return path, database.check(path)
 
-        path, damage, foreign_keys = await in_thread(work)
+        path, checked = await in_thread(work)
         size = path.stat().st_size
         self.say("copy-served", bytes=size, ms=_ms(started), to=request.peer)
         record = self._instance.record
-        fields = {"damage": damage, "foreign_keys": foreign_keys, "size": size}
+        fields = {"damage": checked.damage, "foreign_keys": checked.foreign_keys, "size": size}
         return Reply({**fields, "lineage": record.lineage, "epoch": record.epoch}, path)
 
     async def claim(self, request: Request) -> Reply:

@@ -91,7 +91,7 @@ class Taken:
         else:
             shutil.copyfile(settings.database, copy)
         travel.pack(settings.travel, {}, scratch / "travel.tar")
-        damage, _ = database.check(copy)
+        damage = database.check(copy).damage
         try:
             content = fingerprint(copy)
         except Problem as problem:
@@ -380,7 +380,7 @@ def stage(path: Path, settings: Settings) -> Description:
     with copy.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != description["sha256"]:
             raise _no_snapshot(path, "its database is not the one that was saved: the SHA-256 differs")
-    damage, _ = database.check(copy)
+    damage = database.check(copy).damage
     if damage and not description.get("damage"):
         raise _no_snapshot(path, f"its database is damaged: {'; '.join(damage)}")
     try:

@@ -310,15 +310,15 @@ class Course:
         await self._fetch_travel(peer, early=True)
         self.say("copy", bytes=answer["size"], ms=_ms(started))
         started = time.monotonic()
-        damage, foreign_keys = await in_thread(database.check, self._staged)
-        if (damage, foreign_keys) != (answer["damage"], answer["foreign_keys"]):
+        checked = await in_thread(database.check, self._staged)
+        if checked != database.Checked(answer["damage"], answer["foreign_keys"]):
             raise Problem(
                 "the copy of the database is damaged",
-                "; ".join(damage) or "its foreign keys differ from the owner's",
+                "; ".join(checked.damage) or "its foreign keys differ from the owner's",
                 "look at the disk of the new instance, then try again",
                 final=False,
             )
-        self.say("checked", damage=damage, ms=_ms(started))
+        self.say("checked", damage=checked.damage, own_words=checked.own_words, ms=_ms(started))
         if warm:
             started = time.monotonic()
             status_code = await self._warm_up()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from devenv.handover import database
 from devenv.handover.database import BLOCK
+from devenv.handover.fingerprint import fingerprint
 from devenv.handover.problem import Problem
 
 Sql = Callable[..., list[tuple[object, ...]]]
@@ -104,7 +105,7 @@ def test_a_copy_under_writers_is_of_one_moment(path: Path, copy: Path, sql: Sql)
 def test_copying_and_checking_leave_one_file_and_nothing_beside_it(path: Path, copy: Path, sql: Sql) -> None:
     sql(path, "PRAGMA journal_mode = WAL", *FILL)
     database.backup(path, copy)
-    assert database.check(copy)[0] == []
+    assert database.check(copy).damage == []
     assert [file.name for file in copy.parent.iterdir()] == [copy.name]
 
 
@@ -130,9 +131,9 @@ def test_a_database_that_is_not_there_is_not_made(path: Path, copy: Path) -> Non
 
 def test_a_sound_database_has_no_complaints(path: Path, sql: Sql) -> None:
     sql(path, *FILL)
-    damage, keys = database.check(path)
-    assert damage == []
-    assert len(keys) == 64
+    checked = database.check(path)
+    assert (checked.damage, checked.own_words) == ([], [])
+    assert len(checked.foreign_keys) == 64
 
 
 def test_damage_is_named(path: Path, sql: Sql) -> None:
@@ -140,12 +141,12 @@ def test_damage_is_named(path: Path, sql: Sql) -> None:
     with path.open("r+b") as file:
         file.seek(3 * 4096)
         file.write(b"\xff" * 4096)
-    assert database.check(path)[0] != []
+    assert database.check(path).damage != []
 
 
 def test_what_is_no_database_is_a_complaint_and_no_exception(path: Path) -> None:
     path.write_bytes(b"this is no database" * 500)
-    assert database.check(path) == (["file is not a database"], "")
+    assert database.check(path) == database.Checked(["file is not a database"], "")
 
 
 def test_an_index_that_lacks_a_row_is_damage(path: Path, sql: Sql) -> None:
@@ -156,7 +157,54 @@ def test_an_index_that_lacks_a_row_is_damage(path: Path, sql: Sql) -> None:
         "PRAGMA writable_schema = ON",
         "UPDATE sqlite_master SET sql = 'CREATE INDEX by_text ON note (id)' WHERE name = 'by_text'",
     )
-    assert any("by_text" in line for line in database.check(path)[0])
+    assert any("by_text" in line for line in database.check(path).damage)
+
+
+def with_own_words(path: Path) -> None:
+    """As Drupal makes one: with a collation and a function of its own code, in all places for one."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.create_collation("NOCASE_UTF8", lambda one, other: -((one > other) - (one < other)))
+        connection.create_function("slug", 1, lambda text: text[::-1], deterministic=True)
+        for statement in (
+            "CREATE TABLE note (text COLLATE NOCASE_UTF8, title, slug AS (slug(title)) NOT NULL,"
+            " CHECK (slug(title) IS NOT NULL AND length(slug(title)) > 0))",
+            "CREATE INDEX by_text ON note (text)",
+            "CREATE UNIQUE INDEX by_slug ON note (slug)",
+            "CREATE TABLE word (text COLLATE NOCASE_UTF8 PRIMARY KEY) WITHOUT ROWID",
+        ):
+            connection.execute(statement)
+        rows = [(f"{number:0400}", f"t{number}") for number in range(99)]
+        connection.executemany("INSERT INTO note VALUES (?, ?)", rows)
+        connection.executemany("INSERT INTO word VALUES (?)", [row[:1] for row in rows])
+
+
+def test_what_only_the_application_can_compute_is_no_damage(path: Path, copy: Path) -> None:
+    with_own_words(path)
+    checked = database.check(path)
+    assert checked.damage == []
+    assert sorted(checked.own_words) == ["collation NOCASE_UTF8", "function slug"]
+    database.backup(path, copy)
+    assert database.check(copy) == checked
+    assert fingerprint(path)["own_words"] == ["collation NOCASE_UTF8", "function slug"]
+    assert fingerprint(path)["total"] == fingerprint(copy)["total"]
+
+
+def test_damage_beside_it_is_damage(path: Path) -> None:
+    with_own_words(path)
+    with path.open("r+b") as file:
+        file.seek(9 * 4096)
+        file.write(b"\xff" * 4096)
+    assert database.check(path).damage != []
+
+
+def test_a_row_beside_it_that_differs_is_seen(path: Path, copy: Path) -> None:
+    with_own_words(path)
+    database.backup(path, copy)
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        connection.create_collation("NOCASE_UTF8", lambda one, other: -((one > other) - (one < other)))
+        connection.create_function("slug", 1, lambda text: text[::-1], deterministic=True)
+        connection.execute("UPDATE note SET title = 'other' WHERE rowid = 50")
+    assert fingerprint(path)["total"] != fingerprint(copy)["total"]
 
 
 KEYS = (
@@ -171,12 +219,12 @@ def test_violations_of_foreign_keys_are_compared_and_not_forbidden(path: Path, c
     clean = database.check(path)
     sql(path, "INSERT INTO post VALUES (2, 99), (3, 98)")
     broken = database.check(path)
-    assert clean[0] == broken[0] == []
-    assert clean[1] != broken[1]
+    assert clean.damage == broken.damage == []
+    assert clean.foreign_keys != broken.foreign_keys
     database.backup(path, copy)
     assert database.check(copy) == broken
     sql(path, "INSERT INTO post VALUES (4, 97)")
-    assert database.check(path)[1] != broken[1]
+    assert database.check(path).foreign_keys != broken.foreign_keys
 
 
 def test_the_order_in_which_violations_are_found_does_not_count(path: Path, copy: Path, sql: Sql) -> None:
@@ -423,7 +471,7 @@ def test_a_stale_wal_would_else_be_replayed_into_the_new_database(path: Path, co
     database.install(copy, path)
     assert not journal.exists()
     assert sql(path, "SELECT count(*) FROM note WHERE text LIKE 'half%'") == [(0,)]
-    assert database.check(path)[0] == []
+    assert database.check(path).damage == []
 
 
 # Room
@@ -479,7 +527,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_copy_is_told_as_that(
         database.backup(path, small_disk / "copy")
     assert caught.value.error == "the disk of the new instance is full"
     assert not (small_disk / "copy").exists()
-    assert database.check(path)[0] == []
+    assert database.check(path).damage == []
 
 
 def test_a_write_that_fails_in_the_middle_leaves_the_owners_file_alone(

@@ -62,7 +62,7 @@ def test_a_writer_waits_for_what_has_changed_since_and_not_for_the_whole_copy(
     database.backup(path, copy)
     assert said == ["", "database is locked"]
     assert sql(copy, "SELECT DISTINCT text FROM note WHERE id % 1000 = 0") == [("of round 0",)]
-    assert database.check(copy)[0] == []
+    assert database.check(copy).damage == []
     assert elsewhere(path, "DELETE FROM note") == ""
 
 
@@ -128,7 +128,7 @@ def test_a_copy_under_writers_in_rollback_mode_is_of_one_moment(
             writer.stdout.readline()
             into = copy.with_name(f"{number}")
             database.backup(path, into)
-            assert database.check(into)[0] == []
+            assert database.check(into).damage == []
             ((ours, theirs),) = sql(into, "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)")
             assert ours == theirs > 0
     finally:
@@ -150,7 +150,7 @@ def test_what_a_killed_writer_had_begun_is_not_in_the_copy(path: Path, copy: Pat
     assert Path(f"{path}-journal").stat().st_size > 0
     database.backup(path, copy)
     assert sql(copy, "SELECT count(*) FROM note WHERE text = 'half'") == [(0,)]
-    assert database.check(copy)[0] == []
+    assert database.check(copy).damage == []
 
 
 def test_reading_the_file_gives_no_lock_away(path: Path, tmp_path: Path, sql: Sql) -> None:
