@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from devenv.model.freshness import Made
 from devenv.model.registry import Pushed
 from devenv.model.stack import Stack
 from devenv.tools import docker, process
+from devenv.tools.telling import telling
 
 
 class BuiltImages:
@@ -178,12 +180,22 @@ class BuiltImages:
         lines = [line for line in said.splitlines() if line.strip()]
         again = f"devenv build --release {wanted.release}"
         again += f" --platform {wanted.platform}" if wanted.platform else ""
+        why, mend = _of_gate(lines)
         return DevenvError(
             f"the image {wanted.name} cannot be built",
-            f"{' '.join(stage.split())}: {_result(progress.error)}" if stage else (lines or [error.why])[-1],
-            f"mend it and build again: {again}; the whole log: {path}",
+            why or telling(lines) or _result(progress.error) or error.why,
+            f"{mend or 'mend it'}; then build again: {again}; the whole log: {path}",
             "\n".join(lines),
         )
+
+
+def _of_gate(lines: Sequence[str]) -> tuple[str, str]:
+    """Why it refused something in the build, and what it advises; nothing where it was another program."""
+    for line in reversed(lines):
+        with suppress(ValueError, LookupError, TypeError):
+            said = json.loads(line)
+            return f"{said['error']}: {said['why']}", str(said["next"])
+    return "", ""
 
 
 def _written(path: Path) -> float:

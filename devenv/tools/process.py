@@ -18,6 +18,7 @@ from typing import IO, Literal
 from devenv.errors import CommandFailed, NotFit
 from devenv.model.commands import PLACE
 from devenv.model.events import CommandEnded, CommandStarted
+from devenv.tools.telling import telling
 
 Observer = Callable[[CommandStarted | CommandEnded], None]
 
@@ -167,9 +168,9 @@ async def stream(
 
 
 def failure(argv: Sequence[str], code: int, output: Sequence[str]) -> CommandFailed:
-    """A program's failure; its last line of output is most often the reason."""
+    """A program's failure, by the line of its output that tells most."""
     tail = [line for line in output if line.strip()][-TAIL:]
-    why = tail[-1].strip() if tail else f"exit code {code}, and it said nothing"
+    why = telling(tail) or f"exit code {code}, and it said nothing"
     return CommandFailed(
         f"{describe(argv)} failed",
         why,

@@ -10,10 +10,12 @@ import http.client
 import json
 import os
 import secrets
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -217,6 +219,33 @@ def test_composer_installs_what_an_application_has_not_brought_and_goes(tmp_path
         assert told.splitlines()[-1] == "loaded"
     finally:
         remove_images(own)
+
+
+def test_a_seed_that_somebody_has_open_is_whole_or_the_build_says_why_not(tmp_path: Path) -> None:
+    own = make(tmp_path, "devenv-seed", '[app]\nsource = "app"\nwarmup = "/"\n')
+    app = tmp_path / "app"
+    (app / "public").mkdir(parents=True)
+    (app / "public" / "index.php").touch()
+    seed = app / "data" / "database.sqlite"
+    seed.parent.mkdir()
+    with closing(sqlite3.connect(seed, isolation_level=None)) as editor:
+        editor.execute("PRAGMA journal_mode = WAL")
+        editor.execute("PRAGMA wal_autocheckpoint = 0")
+        editor.execute("CREATE TABLE note (text)")
+        editor.executemany("INSERT INTO note VALUES (?)", [(str(number),) for number in range(1500)])
+        own.done("build")
+    read = "new PDO('sqlite:seed/database.sqlite')"
+    count = f"echo ({read})->query('SELECT count(*) FROM note')->fetchColumn();"
+    try:
+        # SQLite makes files of its own beside one in WAL mode, also to read it.
+        run = ("run", "--rm", "--user", "0", "--entrypoint", "php8.2")
+        assert docker(*run, own.stack.image("php-fpm", "v1"), "-r", count) == "1500"
+    finally:
+        remove_images(own)
+    seed.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    failure = own("build").failure
+    assert failure["why"].startswith("the seed is no database: data/database.sqlite is a pointer of Git LFS")
+    assert failure["next"].startswith("fetch it: git lfs pull; then build again: devenv build")
 
 
 def upgrade_with(shop: Devenv, visitor: Visitor) -> tuple[Run, dict[str, Answer]]:
