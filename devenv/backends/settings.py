@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,20 +15,53 @@ SECRETS = {"HANDOVER_SECRET": "handover", "APP_SECRET": "app_secret"}
 """The variables of the compose file's secrets, and the files that instances read them from."""
 SECRET_LENGTH = 64
 _RELEASES = {"httpd": "HTTPD_RELEASE", "php-fpm": "PHP_FPM_RELEASE"}
-_HEAD = "# Written by devenv, read by docker compose. Holds the stack's secrets: keep it to yourself.\n"
+_HEAD = b"# Written by devenv, read by docker compose. Holds the stack's secrets: keep it to yourself.\n"
+
+_LINE = re.compile(
+    rb"""^[ \t]*(?:export[ \t]+)?(?P<key>[A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*
+    (?P<value>'[^']*' | "(?:\\.|[^"\\])*" | [^\r\n]*?)
+    (?:[ \t]*|[ \t]+\#[^\r\n]*)(?=\r?\n|\r?\Z)""",
+    re.MULTILINE | re.VERBOSE | re.DOTALL,
+)
+"""A value in quotes may go over lines; without them it ends before a comment."""
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_MEANT = {"n": "\n", "r": "\r", "t": "\t"}
+_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")
 
 
 def read(path: Path) -> dict[str, str]:
-    """The values of a file; none where there is no file."""
+    """The values of a file, as docker compose reads them; none where there is no file."""
+    return {key: _plain(value) for key, (_, value) in _assignments(_content(path)).items()}
+
+
+def _content(path: Path) -> bytes:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except FileNotFoundError:
-        return {}
+        return b""
     except OSError as error:
         raise _denied(path, error) from error
-    lines = (line.strip() for line in text.splitlines())
-    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-    return {key.strip(): value.strip().strip("'\"") for key, _, value in pairs}
+
+
+def _assignments(content: bytes) -> dict[str, tuple[tuple[int, int], bytes]]:
+    """By key: where its value stands, and it, with its quotes. Of a key that is there twice the last one."""
+    return {found["key"].decode(): (found.span("value"), found["value"]) for found in _LINE.finditer(content)}
+
+
+def _plain(value: bytes) -> str:
+    text = value.decode(errors="surrogateescape")
+    if value[:1] == b"'":
+        return text[1:-1]
+    if value[:1] == b'"':
+        return _ESCAPED.sub(lambda found: _MEANT.get(found[1], found[1]), text[1:-1])
+    return text
+
+
+def _quoted(value: str) -> bytes:
+    """So that docker compose reads the very same: it looks for variables, comments and escapes otherwise."""
+    if not _NEEDS_NO_QUOTES.fullmatch(value):
+        value = f"'{value}'" if "'" not in value else '"' + re.sub(r'(["\\$])', r"\\\1", value) + '"'
+    return value.encode(errors="surrogateescape")
 
 
 def release_key(service: str) -> str:
@@ -52,24 +86,38 @@ def write(path: Path, values: Mapping[str, str]) -> bool:
             "give it another value where it comes from",
         )
     sweep(path.parent)  # what was left of a write has the secrets in it
+    content = _content(path)
     before = read(path)
-    after = {**before, **values}
+    after = dict(values)
     for name in SECRETS:
-        if not after.get(name):
+        if not {**before, **after}.get(name):
             after[name] = secrets.token_hex(SECRET_LENGTH // 2)
-    if after == before and path.stat().st_mode & 0o077 == 0:
+    after = {key: value for key, value in after.items() if before.get(key) != value}
+    if not after and content and path.stat().st_mode & 0o077 == 0:
         return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with Scratch(path.parent) as folder:
             part = folder / path.name
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(_HEAD)
-                file.writelines(f"{key}={value}\n" for key, value in sorted(after.items()))
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(_changed(content or _HEAD, after))
             part.replace(path)
     except OSError as error:
         raise _denied(path, error) from error
     return True
+
+
+def _changed(content: bytes, values: Mapping[str, str]) -> bytes:
+    """Each value in its place, new ones at the end; every other byte is a person's, and stays."""
+    there = _assignments(content)
+    end = b"\r\n" if b"\r\n" in content else b"\n"
+    for key in sorted(values.keys() & there, key=lambda key: there[key][0], reverse=True):
+        (start, stop), _ = there[key]
+        content = content[:start] + _quoted(values[key]) + content[stop:]
+    new = [key.encode() + b"=" + _quoted(values[key]) + end for key in sorted(values.keys() - there)]
+    if new and not content.endswith(b"\n"):
+        content += end
+    return content + b"".join(new)
 
 
 def _denied(path: Path, error: OSError) -> DevenvError:

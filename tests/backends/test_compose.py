@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from devenv import assets
+from devenv.backends import settings
 from devenv.backends.compose import Compose
 from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
-from devenv.model.stack import AppSection, Stack, StackSection
+from devenv.model.app import AppSection
+from devenv.model.stack import Stack, StackSection
 from devenv.tools import docker, process
 from tests.backends.conftest import NAME, free_port, images_of
 
@@ -98,3 +101,25 @@ async def test_nothing_travels_where_nothing_shall(tmp_path: Path) -> None:
     argv += ["--env-file", str(tmp_path / "compose.env"), "config", "--format", "json"]
     shown = json.loads((await process.run(argv)).stdout)
     assert shown["services"][PHP_FPM]["environment"]["GATE_TRAVEL"] == ""
+
+
+def test_a_settings_file_says_to_docker_compose_what_it_says_to_us(tmp_path: Path) -> None:
+    values = {
+        "PLAIN": "8080", "SPACE": "a b", "QUOTE": "it's", "DOUBLE": 'q"x', "VARIABLE": "do$HOME", "HASH": "x#y",
+        "COMMENT": "x #y", "BACKSLASH": "a\\b", "ALL": "it's $X \\ \"", "ACCENT": "é", "LETTER_N": "a'\\nb",
+    }  # fmt: skip
+    theirs = b'MULTI=\'two\nPLAIN=lines\'\nexport REMARK = sp   # c\nESCAPES="a\\"b\\\\c"\nTRAILS=v   \n'
+    path = tmp_path / ".env"
+    path.write_bytes(theirs)
+    settings.write(path, values)
+    names = [*values, "MULTI", "REMARK", "ESCAPES", "TRAILS"]
+    lines = "".join(f"      {name}: ${{{name}}}\n" for name in names)
+    (tmp_path / "compose.yaml").write_text(f"services:\n  one:\n    image: x\n    environment:\n{lines}")
+    argv = ["docker", "compose", "--file", str(tmp_path / "compose.yaml"), "--env-file", str(path), "config"]
+    done = subprocess.run([*argv, "--format", "json"], capture_output=True, text=True, check=True)
+    read = json.loads(done.stdout)["services"]["one"]["environment"]
+    # It prints a dollar as it would have to be written.
+    assert {name: value.replace("$$", "$") for name, value in read.items()} == {
+        name: settings.read(path)[name] for name in names
+    }
+    assert values.items() <= settings.read(path).items()

@@ -54,6 +54,48 @@ def test_what_a_person_added_stays(tmp_path: Path) -> None:
     assert settings.read(path)["COLOUR"] == "green"
 
 
+EDITED = b"""# my notes: PORT=1 is not it\r
+COLOUR='green # no comment' # a comment\r
+export PORT = 8080   # moved for the demo\r
+KEY="-----BEGIN
+PORT=no port, but a line of a key
+-----END"\r
+PATH_OF="C:\\\\data"\r
+NAME=Caf\xe9\r
+\r
+EMPTY=\r
+LAST=here"""
+
+
+def test_a_change_is_made_in_its_place_and_every_other_byte_stays(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    secrets = b"\r\nAPP_SECRET=" + b"a" * 64 + b"\r\nHANDOVER_SECRET=" + b"b" * 64 + b"\r\n"
+    path.write_bytes(EDITED + secrets)
+    path.chmod(0o600)
+    assert settings.read(path)["KEY"] == "-----BEGIN\nPORT=no port, but a line of a key\n-----END"
+    assert settings.read(path)["COLOUR"] == "green # no comment"
+    assert settings.read(path)["PATH_OF"] == "C:\\data"
+    assert not settings.write(path, {"PORT": "8080", "EMPTY": ""})
+    assert settings.write(path, {"PORT": "9090", "EMPTY": "no more", "NEW": "1"})
+    wanted = EDITED.replace(b"PORT = 8080 ", b"PORT = 9090 ").replace(b"EMPTY=", b"EMPTY='no more'")
+    assert path.read_bytes() == wanted + secrets + b"NEW=1\r\n"
+
+
+def test_of_a_setting_that_is_there_twice_the_one_that_counts_is_changed(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("PORT=1\nPORT=2\n")
+    settings.write(path, {"PORT": "3"})
+    assert path.read_text().startswith("PORT=1\nPORT=3\n")
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=20))
+def test_any_value_is_read_back(tmp_path_factory: pytest.TempPathFactory, value: str) -> None:
+    path = tmp_path_factory.mktemp("env") / ".env"
+    for _ in range(2):
+        settings.write(path, {"VALUE": value})
+        assert settings.read(path)["VALUE"] == value
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_with_a_next_step(tmp_path: Path) -> None:
     (tmp_path / "compose").write_text("a file, not a folder")
     with pytest.raises(DevenvError, match="cannot be read or written") as failed:
