@@ -106,7 +106,8 @@ async def test_nothing_travels_where_nothing_shall(tmp_path: Path) -> None:
 def test_a_settings_file_says_to_docker_compose_what_it_says_to_us(tmp_path: Path) -> None:
     values = {
         "PLAIN": "8080", "SPACE": "a b", "QUOTE": "it's", "DOUBLE": 'q"x', "VARIABLE": "do$HOME",
-        "HASH": "x#y", "COMMENT": "x #y", "BACKSLASH": "a\\b", "ALL": "it's $X \\ \"", "ACCENT": "é", "LETTER_N": "a'\\nb",
+        "HASH": "x#y", "COMMENT": "x #y", "BACKSLASH": "a\\b", "ALL": "it's $X \\ \"", "ACCENT": "é",
+        "LETTER_N": "a'\\nb",
     }  # fmt: skip
     theirs = b'MULTI=\'two\nPLAIN=lines\'\nexport REMARK = sp   # c\nESCAPES="a\\"b\\\\c"\nTRAILS=v   \n'
     path = tmp_path / ".env"
