@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from devenv.backends import gates, settings, snapshots
-from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, By
+from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, By, Kept
 from devenv.errors import CommandFailed, DevenvError, NotFit
 from devenv.logs import sources
 from devenv.logs.containers import Containers
@@ -26,9 +26,13 @@ from devenv.tools import docker, ports, process
 GRACE = 180
 """`stop_grace_period` of compose.yaml: a stop is a hand-over or a snapshot, never cut short by us."""
 _SNAPSHOTS = "/snapshots"
+"""Where compose.yaml mounts the volume that an instance saves its content to."""
+_VOLUME = "_snapshots"
+"""What compose calls that volume, after the project."""
 _SIGNATURE = f"{_SNAPSHOTS}/owner.json"
 """See devenv/handover/mark.py."""
-"""Where compose.yaml mounts the volume that an instance saves its content to."""
+_ENDS = ("running", "restarting", "paused")
+"""States from which a container can be stopped."""
 _RECORD, _JOURNAL = 1 << 20, 64 << 20
 """Bytes of these files that are read of a stopped instance. A journal of 64 MiB has some 300,000 events."""
 _PORT_TAKEN = ("port is already allocated", "address already in use")
@@ -50,6 +54,25 @@ class Compose:
     @property
     def _project(self) -> str:
         return self._stack.stack.name
+
+    async def _containers(self) -> list[Instance]:
+        return [one.instance for one in await docker.containers(self._project) if self._is_ours(one)]
+
+    def _is_ours(self, one: docker.Container) -> bool:
+        """Made from an image of devenv's, or by our compose file: a project's name is anybody's."""
+        made_by = one.labels.get(docker.FILES_LABEL, "").split(",")
+        of_ours = docker.IMAGE_LABEL in one.labels or str(self._file) in made_by
+        return of_ours and one.instance.service in SERVICES
+
+    async def _require_alone(self) -> None:
+        """Compose takes all containers of a name for one project, and replaces and removes them as such."""
+        found = await docker.containers(self._project)
+        if others := [one.instance.name for one in found if not self._is_ours(one)]:
+            raise NotFit(
+                f"another compose project is called {self._project}",
+                f"{', '.join(others)} is not of this stack",
+                "set another [stack] name in devenv.toml; or end the other one, with its own compose file",
+            )
 
     async def _compose(
         self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float | None = None
@@ -110,7 +133,7 @@ class Compose:
         }[verb]
 
     async def instances(self, *, ask_gates: bool = True) -> list[Instance]:
-        found = await docker.containers(self._project)
+        found = await self._containers()
         if not ask_gates:
             return found
         gates = await asyncio.gather(*(self._gate_of(instance) for instance in found))
@@ -161,7 +184,7 @@ class Compose:
 
     async def _secrets_of_running(self) -> dict[str, str]:
         """Settings that were removed while instances run: a successor with new secrets would be refused."""
-        found = await docker.containers(self._project)
+        found = await self._containers()
         for one in (one for one in found if one.service == PHP_FPM and one.running):
             files = [f"/run/secrets/{name}" for name in settings.SECRETS.values()]
             said = await docker.call("exec", one.id, "cat", *files, check=False)
@@ -184,14 +207,15 @@ class Compose:
         return []
 
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
-        await self.bring(self.releases())
+        await asyncio.gather(self.bring(self.releases()), self._require_alone())
         one = ["--no-deps", replace] if replace else ["--no-recreate"]
         await self._up(["--wait", *one])
 
     async def start_beside(
         self, release: str, seen: Callable[[Instance], None], note: Note = unnoted
     ) -> None:
-        before = [one for one in await docker.containers(self._project) if one.service == PHP_FPM]
+        await self._require_alone()
+        before = [one for one in await self._containers() if one.service == PHP_FPM]
         watch = asyncio.create_task(self._watch_for_new({one.id for one in before}, time.time(), seen))
         try:
             await self._up(
@@ -210,7 +234,7 @@ class Compose:
         async with aclosing(process.stream(argv)) as lines:
             async for line in lines:
                 if line.stream == "stdout" and line.text.strip() not in known:
-                    for instance in await docker.containers(self._project):
+                    for instance in await self._containers():
                         if instance.id == line.text.strip() and instance.service == PHP_FPM:
                             seen(instance)
                             return
@@ -259,15 +283,20 @@ class Compose:
         return await gates.recover(lambda *words: self._ask(instance, *words, timeout=120), force=force)
 
     async def stop(self) -> None:
-        # No --timeout: the compose file's grace period holds, and its end would be a SIGKILL.
         async with asyncio.TaskGroup() as group:
             owners = group.create_task(self._owners())
-            group.create_task(self._compose("stop", HTTPD, timeout=GRACE + 30))
+            group.create_task(self._stop(HTTPD))
         # As late as can be: who is interrupted before it leaves an owner that waits for a successor.
         for owner in owners.result():
             with suppress(DevenvError):
                 await self.retire(owner)
-        await self._compose("stop", timeout=GRACE + 30)
+        await self._stop(PHP_FPM)
+
+    async def _stop(self, *services: str) -> None:
+        """Those that run. Side by side, and each as long as it needs: the end of a grace is a SIGKILL."""
+        found = [one.instance for one in await docker.containers(self._project) if self._is_ours(one)]
+        if ids := [one.id for one in found if one.service in services and one.state in _ENDS]:
+            await docker.call("stop", "--time", str(GRACE), *ids, timeout=GRACE + 60)
 
     async def _owners(self) -> list[Instance]:
         """Those that run. One that cannot be asked is none: at its end it only waits a little longer."""
@@ -300,14 +329,40 @@ class Compose:
     async def remove_one(self, instance: Instance) -> None:
         await docker.call("rm", instance.id)
 
-    async def remove_all(self, *, content: bool) -> None:
-        volumes = ["--volumes"] if content else []
-        await self._compose("down", "--remove-orphans", *volumes, timeout=GRACE + 60)
+    async def remove_all(self, *, content: bool) -> Sequence[Kept]:
+        await self._stop(*SERVICES)
+        found = await docker.containers(self._project, one_off=True)
+        if ours := [one.instance.id for one in found if self._is_ours(one)]:
+            await docker.call("rm", "--force", *ours)
+        if len(ours) == len(found):
+            await self._compose("down", *(["--volumes"] if content else []), timeout=GRACE + 60)
+        elif content:
+            # `down` would take the others along.
+            await docker.call("volume", "rm", f"{self._project}{_VOLUME}", check=False)
+        return await self._kept(content=content)
+
+    async def _kept(self, *, content: bool) -> list[Kept]:
+        """What is there yet of what was to be gone."""
+        networks, volumes = await asyncio.gather(
+            docker.of_project("network", self._project), docker.of_project("volume", self._project)
+        )
+        kept = [
+            Kept(f"the network {name}", ", ".join(await docker.users_of_network(name)), content=False)
+            for name in networks
+        ]
+        if content:
+            kept += [
+                Kept(f"the volume {name}", ", ".join(await docker.users_of_volume(name)), content=True)
+                for name in volumes
+                if name == f"{self._project}{_VOLUME}"
+            ]
+        return kept
 
     async def logs(
         self, service: str | None, *, follow: bool, tail: int | None, since: str | None
     ) -> AsyncGenerator[Sequence[LogLine], None]:
-        async with aclosing(sources.merged(Containers(self._project), service, follow, tail, since)) as read:
+        of = Containers(self._project, self._containers)
+        async with aclosing(sources.merged(of, service, follow, tail, since)) as read:
             async for lines in read:
                 yield lines
 

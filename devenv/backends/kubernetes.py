@@ -16,7 +16,7 @@ from typing import Any
 from devenv import portforward
 from devenv.backends import gates, mark, namespace, pods, settings, snapshots
 from devenv.backends.manifests import OURS, SECRET, kustomization, rolled_out, rollout, undone
-from devenv.backends.protocol import HTTPD, PHP_FPM, RESTORE, SERVICES, By
+from devenv.backends.protocol import HTTPD, PHP_FPM, RESTORE, SERVICES, By, Kept
 from devenv.errors import CommandFailed, DevenvError
 from devenv.logs import sources
 from devenv.logs.pods import Pods
@@ -676,7 +676,7 @@ class Kubernetes:
         self._restore.write_text(f"{into}\n")
         return True
 
-    async def remove_all(self, *, content: bool) -> None:
+    async def remove_all(self, *, content: bool) -> Sequence[Kept]:
         await portforward.stop(self._forward)
         if content:
             self._restore.unlink(missing_ok=True)
@@ -691,6 +691,7 @@ class Kubernetes:
         argv = ["delete", "pods", "--selector", self.ours, "--ignore-not-found", "--wait", "--now"]
         await self._cluster.call(*argv, timeout=GRACE)
         await self._remove("secret", SECRET)
+        return ()
 
     async def _retire_owners(self) -> None:
         """They would wait for a successor. One that cannot be asked goes as well."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,6 +17,17 @@ RESTORE = "restore"
 """File in a place's folder: it names the snapshot on this machine that the next start there begins with."""
 By = Literal["log", "look", "restart", "stop", "fingerprint", "snapshot"]
 """What a person may want to do to an instance by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Something of the stack that could not be removed."""
+
+    what: str
+    by: str
+    """Who uses it."""
+    content: bool
+    """What was saved is in it."""
 
 
 class Backend(Protocol):
@@ -124,8 +136,11 @@ class Backend(Protocol):
     def by_hand(self, verb: By, instance: Instance) -> str:
         """The command for a person to type who wants to see or do this to an instance."""
 
-    async def remove_all(self, *, content: bool) -> None:
-        """Remove all that the stack created; with `content` also what was saved of it."""
+    async def remove_all(self, *, content: bool) -> Sequence[Kept]:
+        """Remove all that the stack created; with `content` also what was saved of it.
+
+        Returns what is there all the same, as somebody else uses it.
+        """
 
     def logs(
         self, service: str | None, *, follow: bool, tail: int | None, since: str | None

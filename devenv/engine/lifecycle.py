@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
+from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, Kept
 from devenv.engine import building, graph
 from devenv.engine.context import Context
 from devenv.engine.graph import Skipped
@@ -189,7 +189,8 @@ class _Down:
     async def remove(self, note: Note) -> str | Skipped:
         if not self.there:
             return Skipped("nothing is there")
-        await self.ctx.backend.remove_all(content=False)
+        for kept in await self.ctx.backend.remove_all(content=False):
+            self.ctx.emit(Notice(_is_kept(kept), "warning"))
         return "the next devenv up restores the content"
 
     async def cluster(self, note: Note) -> str | Skipped:
@@ -212,6 +213,10 @@ async def down(ctx: Context, *, cluster: bool = False) -> None:
         },
         ctx.emit,
     )
+
+
+def _is_kept(one: Kept) -> str:
+    return f"{one.what} is still there: {one.by or 'the engine does not say who'} uses it"
 
 
 async def reset(ctx: Context) -> None:
@@ -244,7 +249,15 @@ async def reset(ctx: Context) -> None:
         return str(path)
 
     async def remove(note: Note) -> str:
-        await ctx.backend.remove_all(content=True)
+        kept = await ctx.backend.remove_all(content=True)
+        for one in kept:
+            if one.content:
+                raise DevenvError(
+                    "what was saved is not gone",
+                    f"{_is_kept(one)}; the next devenv up would restore from it",
+                    "end and remove who uses it, then run devenv reset again",
+                )
+            ctx.emit(Notice(_is_kept(one), "warning"))
         forget(ctx)
         return "the next devenv up begins anew"
 

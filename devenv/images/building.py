@@ -67,7 +67,7 @@ class BuiltImages:
         known, revision, builder = await asyncio.gather(
             docker.inspect_images([wanted.base]), self._revision(), docker.builder()
         )
-        own = {inputs.LABEL: self._inputs(wanted, known), earlier.LABEL: wanted.name}
+        own = {inputs.LABEL: self._inputs(wanted, known), docker.IMAGE_LABEL: wanted.name}
         labels = own | _provenance(wanted, known, revision)
         progress = Progress(wanted.repository, release)
         path = self._log(f"{wanted.repository}-{release}.log")

@@ -7,13 +7,10 @@ from contextlib import suppress
 from devenv.errors import DevenvError
 from devenv.tools import docker
 
-LABEL = "io.devenv.image"
-"""Of each image that devenv builds: its name, which is still there when the image has lost it."""
-
 
 async def remove(name: str) -> None:
     """Those of `name`. One that a container still runs stays, until a later call."""
-    filters = ("--filter", "dangling=true", "--filter", f"label={LABEL}={name}")
+    filters = ("--filter", "dangling=true", "--filter", f"label={docker.IMAGE_LABEL}={name}")
     # The build has succeeded, whatever becomes of them.
     with suppress(DevenvError):
         found = await docker.call("image", "ls", "--quiet", "--no-trunc", *filters)

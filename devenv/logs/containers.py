@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from devenv.errors import NotFit
@@ -13,11 +13,12 @@ from devenv.tools import docker, process
 class Containers:
     own = ""
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, here: Callable[[], Awaitable[list[Instance]]]) -> None:
         self._project = project
+        self._here = here
 
     async def here(self) -> list[Instance]:
-        return await docker.containers(self._project)
+        return await self._here()
 
     async def starts(self) -> AsyncGenerator[str, None]:
         argv = ["docker", "events", "--format", "{{.ID}}", "--filter", "event=start"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from devenv.errors import CommandFailed, DevenvError, NotFit, WrongPlatform
 from devenv.model.instance import Instance
@@ -21,7 +21,10 @@ from devenv.tools.pipe import Taken
 COMPOSE_MINIMUM = (2, 30)
 """The first with `post_start`, which runs the hand-over."""
 PROJECT_LABEL = "com.docker.compose.project"
+IMAGE_LABEL = "io.devenv.image"
+"""Of each image that devenv builds, and so of its containers: its name, also when it has lost that."""
 SERVICE_LABEL = "com.docker.compose.service"
+FILES_LABEL = "com.docker.compose.project.config_files"
 ONEOFF_LABEL = "com.docker.compose.oneoff"
 
 _UNREACHABLE = re.compile(
@@ -98,8 +101,12 @@ async def check_compose() -> str:
     return result.stdout.strip()
 
 
-async def containers(project: str) -> list[Instance]:
-    """All containers of a compose project, running or not, oldest first."""
+async def containers(project: str, *, one_off: bool = False) -> list[Container]:
+    """All that carry the name of a compose project, running or not, oldest first; those of
+    `docker compose run` only where they are asked for.
+
+    The name is a label that anybody may use: a folder of that name, with a compose file, is enough.
+    """
     listed = await call(
         "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={PROJECT_LABEL}={project}"
     )
@@ -108,8 +115,29 @@ async def containers(project: str) -> list[Instance]:
     # One that goes away between the two calls makes inspect fail, but it still prints the others.
     inspected = await call("container", "inspect", *ids, check=False)
     with readable("the container engine", _OTHER_ENGINE):
-        found = [_instance(raw) for raw in json.loads(inspected.stdout or "[]") if not _one_off(raw)]
-    return sorted(found, key=lambda instance: instance.created)
+        raws = [raw for raw in json.loads(inspected.stdout or "[]") if one_off or not _one_off(raw)]
+        found = [Container(_instance(raw), raw["Config"]["Labels"]) for raw in raws]
+    return sorted(found, key=lambda one: one.instance.created)
+
+
+async def users_of_volume(name: str) -> list[str]:
+    """Names of the containers that have it, running or not."""
+    listed = await call("ps", "--all", "--filter", f"volume={name}", "--format", "{{.Names}}")
+    return listed.stdout.split()
+
+
+async def users_of_network(name: str) -> list[str]:
+    """Names of the containers that are on it."""
+    told = await call("network", "inspect", name, check=False)
+    with readable("the container engine", _OTHER_ENGINE):
+        networks = json.loads(told.stdout or "[]")
+        return [one["Name"] for network in networks for one in (network.get("Containers") or {}).values()]
+
+
+async def of_project(kind: Literal["volume", "network"], project: str) -> list[str]:
+    """Names of those that carry the name of a compose project."""
+    label = f"label={PROJECT_LABEL}={project}"
+    return (await call(kind, "ls", "--filter", label, "--format", "{{.Name}}")).stdout.split()
 
 
 async def started(container: str) -> float:
@@ -156,6 +184,13 @@ async def platforms() -> frozenset[str]:
     told = await call("buildx", "inspect", await builder())
     named = re.findall(r"^Platforms:(.*)$", told.stdout, re.MULTILINE)
     return frozenset(one.strip(" *") for line in named for one in line.split(","))
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    instance: Instance
+    labels: Mapping[str, str]
+    """Its own, and those of its image."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from devenv.backends.protocol import By
+from devenv.backends.protocol import By, Kept
 from devenv.errors import DevenvError
 from devenv.model.events import LogLine, Note, unnoted
 from devenv.model.instance import Gate, Instance
@@ -68,6 +68,8 @@ class FakeBackend:
         self.built = {"v1", "v2"}
         self.calls: list[str] = []
         self.fail: dict[str, DevenvError] = {}
+        self.kept: list[Kept] = []
+        """What somebody else uses."""
         """The error that a call ends with, by its name."""
         self.pause: dict[str, asyncio.Event] = {}
         """A call waits at a named phase until its event is set: `start_beside` at `leased` and `completed`,
@@ -360,11 +362,12 @@ class FakeBackend:
         self._called("remove_one")
         self.containers.remove(self.of(instance))
 
-    async def remove_all(self, *, content: bool) -> None:
+    async def remove_all(self, *, content: bool) -> Sequence[Kept]:
         self._called("remove_all")
         self.containers.clear()
-        if content:
+        if content and not self.kept:
             self.volume.clear()
+        return self.kept
 
     async def logs(
         self, service: str | None, *, follow: bool, tail: int | None, since: str | None

@@ -12,6 +12,7 @@ from devenv import assets
 from devenv.backends import settings
 from devenv.backends.compose import Compose
 from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
+from devenv.errors import NotFit
 from devenv.model.app import AppSection
 from devenv.model.stack import Stack, StackSection
 from devenv.tools import docker, process
@@ -124,3 +125,46 @@ def test_a_settings_file_says_to_docker_compose_what_it_says_to_us(tmp_path: Pat
         name: settings.read(path)[name] for name in names
     }
     assert values.items() <= settings.read(path).items()
+
+
+async def test_another_project_of_the_same_name_is_named_and_left_alone(stack: Stack, tmp_path: Path) -> None:
+    """A folder that is called like the stack is enough for compose to give its containers that name."""
+    await images_of(stack, tmp_path, "v1")
+    backend = Compose(stack, assets.compose_file(), tmp_path / "compose.env")
+    await backend.prepare(dict.fromkeys(SERVICES, "v1"))
+    labels = {
+        docker.PROJECT_LABEL: NAME,
+        docker.SERVICE_LABEL: PHP_FPM,
+        docker.FILES_LABEL: "/else/compose.yaml",
+    }
+    options = [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+    theirs = ""
+    try:
+        await backend.start()
+        network, volume = f"{NAME}_default", f"{NAME}_snapshots"
+        run = ("run", "--detach", "--network", network, "--volume", f"{volume}:/theirs", *options)
+        theirs = (await docker.call(*run, stack.images.base, "sleep", "600")).stdout.strip()
+        [name] = (await docker.call("inspect", "--format", "{{.Name}}", theirs)).stdout.split()
+        name = name.lstrip("/")
+
+        assert {one.service for one in await backend.instances()} == set(SERVICES)
+        assert theirs not in {one.id for one in await backend.instances()}
+        for starts in (backend.start(), backend.start_beside("v1", lambda instance: None)):
+            with pytest.raises(NotFit, match="another compose project") as refused:
+                await starts
+            assert name in refused.value.why
+        await backend.stop()
+        kept = await backend.remove_all(content=True)
+        assert {(one.what, one.by, one.content) for one in kept} == {
+            (f"the network {network}", name, False),
+            (f"the volume {volume}", name, True),
+        }
+        assert await backend.instances() == []
+        state = await docker.call("inspect", "--format", "{{.State.Running}}", theirs)
+        assert state.stdout.strip() == "true"
+    finally:
+        if theirs:
+            await docker.call("rm", "--force", theirs)
+        await backend.remove_all(content=True)
+    assert await backend.remove_all(content=True) == []
+    assert await docker.of_project("volume", NAME) == []

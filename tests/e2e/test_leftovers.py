@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from devenv.images import earlier
 from tests.e2e.conftest import Devenv, docker, make, remove_images
 
 pytestmark = pytest.mark.engine
@@ -152,10 +151,10 @@ def test_a_build_removes_the_earlier_images_of_its_own_name_alone(tmp_path: Path
         docker("build", "--quiet", "--tag", of, *options, str(tmp_path))
         return docker("image", "inspect", "--format", "{{.Id}}", of)
 
-    first = build(name, "one", f"{earlier.LABEL}={name}")
-    foreign = build(other, "two", f"{earlier.LABEL}={other}")
+    first = build(name, "one", f"{docker.IMAGE_LABEL}={name}")
+    foreign = build(other, "two", f"{docker.IMAGE_LABEL}={other}")
     bare = build(other, "three")
-    second = build(name, "four", f"{earlier.LABEL}={name}")
+    second = build(name, "four", f"{docker.IMAGE_LABEL}={name}")
     build(other, "five")
     container = docker("create", first, "/nothing")
     remove = (

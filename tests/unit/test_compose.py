@@ -17,7 +17,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from devenv.backends import gates
-from devenv.backends.compose import Compose
+from devenv.backends.compose import GRACE, Compose
 from devenv.engine.outcome import failure
 from devenv.errors import CommandFailed, DevenvError
 from devenv.model.instance import Gate, Instance
@@ -347,8 +347,14 @@ class Engine:
         return {
             "Id": name, "Name": f"/{name}", "Image": "sha256:1", "Created": "2026-01-01T00:00:00Z",
             "State": {"Status": "running"}, "HostConfig": {},
-            "Config": {"Image": f"{service}:v1", "Labels": {docker.SERVICE_LABEL: service}},
+            "Config": {
+                "Image": f"{service}:v1",
+                "Labels": {docker.SERVICE_LABEL: service, docker.IMAGE_LABEL: f"{service}:v1"},
+            },
         }  # fmt: skip
+
+
+STOPS_HTTPD, STOPS_PHP_FPM = (f"docker stop --time {GRACE} {name}" for name in ("one", "two"))
 
 
 @pytest.fixture
@@ -360,10 +366,10 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 async def test_a_stop_tells_the_owner_last_that_no_successor_comes(engine: Engine) -> None:
     await compose().stop()
-    assert engine.told == ["compose stop httpd", "docker exec two gate retire", "compose stop"]
+    assert engine.told == [STOPS_HTTPD, "docker exec two gate retire", STOPS_PHP_FPM]
 
 
-@pytest.mark.parametrize("stuck", ["compose stop httpd", "gate status"])
+@pytest.mark.parametrize("stuck", [STOPS_HTTPD, "gate status"])
 async def test_a_stop_that_is_interrupted_early_leaves_an_owner_that_waits_for_a_successor(
     engine: Engine, stuck: str
 ) -> None:
@@ -415,7 +421,7 @@ async def test_what_a_gate_refuses_is_not_asked_again_without_the_force(
 async def test_an_owner_that_cannot_be_told_is_stopped_all_the_same(engine: Engine, refused: str) -> None:
     engine.refuses = refused
     await compose().stop()
-    assert engine.told[-1] == "compose stop"
+    assert engine.told[-1] == STOPS_PHP_FPM
 
 
 def test_an_event_is_whole_or_none() -> None:

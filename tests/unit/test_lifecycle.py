@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devenv.backends.protocol import RESTORE
+from devenv.backends.protocol import RESTORE, Kept
 from devenv.engine import content
 from devenv.engine import store as store_module
 from devenv.engine.context import Context
@@ -410,3 +410,23 @@ async def test_reset_says_that_nobody_could_tell_what_was_there(
     await reset(ctx)
     assert any("does not say what it holds" in one.text for one in told.of(Notice) if isinstance(one, Notice))
     assert ctx.store.snapshots() == []
+
+
+async def test_a_down_names_what_somebody_else_keeps(ctx: Context, backend: FakeBackend, told: Told) -> None:
+    await up(ctx)
+    backend.kept = [Kept("the network devenv_default", "blog-1", content=False)]
+    await down(ctx)
+    [warning] = [one.text for one in told.of(Notice) if one.level == "warning"]  # type: ignore[attr-defined]
+    assert warning == "the network devenv_default is still there: blog-1 uses it"
+
+
+async def test_a_reset_that_leaves_saved_content_is_none_and_says_who_keeps_it(
+    ctx: Context, backend: FakeBackend
+) -> None:
+    await up(ctx)
+    backend.kept = [Kept("the volume devenv_snapshots", "blog-1", content=True)]
+    with pytest.raises(DevenvError, match="what was saved is not gone") as failed:
+        await reset(ctx)
+    assert "blog-1 uses it" in failed.value.why
+    backend.kept = []
+    await reset(ctx)
