@@ -44,6 +44,9 @@ read = "/notes"
 action = "/write"
 fields = { nonce = "{nonce}" }
 """
+ADMIN = """<?php
+echo $_SERVER['SCRIPT_NAME'], ' ', $_SERVER['REQUEST_URI'], ' ', $_SERVER['HTTP_AUTHORIZATION'] ?? '-';
+"""
 UPLOAD = os.urandom(1 << 20) * 50
 SMALL = b"a file that is there before"
 BOUNDARY = "a-boundary-that-is-in-no-file"
@@ -56,6 +59,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devenv]:
     (folder / "shop" / "web").mkdir(parents=True)
     moved = SOURCE.read_text().replace("'/data'", "'/store'").replace("database.sqlite", "content.sqlite")
     (folder / "shop" / "web" / "index.php").write_text(moved)
+    (folder / "shop" / "web" / "admin").mkdir()
+    (folder / "shop" / "web" / "admin" / "index.php").write_text(ADMIN)
     (folder / "shop" / "build.sh").write_text("mkdir -p store/uploads\n")
     made("reset", "--yes")
     try:
@@ -150,6 +155,25 @@ async def _story(shop: Devenv) -> None:
     again = await asyncio.to_thread(shop.done, "up")
     assert any("restored" in notice["text"] for notice in again.of("notice"))
     content_is_there(visitor, files=3)
+
+
+def test_requests_reach_the_script_that_they_are_for_as_they_were_sent(shop: Devenv) -> None:
+    shop.done("up")
+
+    def told(path: str, **headers: str) -> tuple[int, str, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", shop.stack.stack.port, timeout=30)
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        said = answer.read().decode()
+        connection.close()
+        return answer.status, answer.getheader("X-Release", ""), said
+
+    assert told("/admin/?a=b") == (200, "", "/admin/index.php /admin/?a=b -")
+    assert told("/admin/index.php")[2] == "/admin/index.php /admin/index.php -"
+    assert told("/admin/", Authorization="Basic eDp5")[2] == "/admin/index.php /admin/ Basic eDp5"
+    # The application's own front controller has what is no script of its own, slashes in names included.
+    for path in ("/there-is-none", "/a/b/", "/notes/a%2Fb", "/admin/none"):
+        assert told(path)[1] == "v1", path
 
 
 def images(shop: Devenv) -> dict[str, str]:
