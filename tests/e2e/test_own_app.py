@@ -257,6 +257,9 @@ def test_a_seed_that_somebody_has_open_is_whole_or_the_build_says_why_not(tmp_pa
         editor.execute("PRAGMA wal_autocheckpoint = 0")
         editor.execute("CREATE TABLE note (text)")
         editor.executemany("INSERT INTO note VALUES (?)", [(str(number),) for number in range(1500)])
+        for name in (".git/config", "node_modules/left.js", "auth.json", ".env.local", ".env"):
+            (app / name).parent.mkdir(exist_ok=True)
+            (app / name).touch()
         own.done("build")
     read = "new PDO('sqlite:seed/database.sqlite')"
     count = f"echo ({read})->query('SELECT count(*) FROM note')->fetchColumn();"
@@ -264,6 +267,9 @@ def test_a_seed_that_somebody_has_open_is_whole_or_the_build_says_why_not(tmp_pa
         # SQLite makes files of its own beside one in WAL mode, also to read it.
         run = ("run", "--rm", "--user", "0", "--entrypoint", "php8.2")
         assert docker(*run, own.stack.image("php-fpm", "v1"), "-r", count) == "1500"
+        # Of one's own machine nothing comes along.
+        listed = docker(*run[:-1], "ls", own.stack.image("php-fpm", "v1"), "-A").split()
+        assert listed == [".env", "data", "public", "seed"]
     finally:
         remove_images(own)
     seed.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")

@@ -22,6 +22,7 @@ ARGUMENTS = {"BASE": "sha256:1", "RELEASE": "v1", "DOCUMENT_ROOT": "public"}
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     for name, text in {
+        "docker/left-out": ".git\n.env.local\nnode_modules\n*~\n",
         "docker/httpd/Dockerfile": "FROM a",
         "docker/php-fpm/Dockerfile": "FROM b",
         "docker/php-fpm/gate": "#!/bin/sh",
