@@ -61,7 +61,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devenv]:
     (folder / "shop" / "web" / "index.php").write_text(moved)
     (folder / "shop" / "web" / "admin").mkdir()
     (folder / "shop" / "web" / "admin" / "index.php").write_text(ADMIN)
-    (folder / "shop" / "build.sh").write_text("mkdir -p store/uploads\n")
+    # As an editor on Windows leaves it, with a shell of its own choice.
+    (folder / "shop" / "build.sh").write_text("#!/bin/bash\r\nmkdir -p store/{uploads,more}\r\n")
+    (folder / "shop" / "packages.txt").write_text("# what it needs\r\nphp-ctype   # comes with PHP\r\n\r\n")
     made("reset", "--yes")
     try:
         yield made
