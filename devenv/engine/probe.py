@@ -26,6 +26,7 @@ TIMEOUT = 60.0
 """Seconds. A request that takes longer has failed, also where its answer comes all the while."""
 MOST = 256 * 2**20
 """Bytes of one answer. A longer one has failed."""
+MOST_PAGES = 100_000
 _PIECE = 2**16
 _JOIN = 5.0
 """Seconds beyond those of a request, in which a writer ends that is told to."""
@@ -115,13 +116,25 @@ class Probe:
             return ProbeReport(self._writers, samples, uncounted=wrong)
         acknowledged = [sample.nonce for sample in samples if sample.failure is None]
         try:
-            client = self._client()
-            found = Counter(NONCE.findall(client.get(self._resolve(self._config.read, client)).body))
+            found = self._found(self._client())
         except Exception as error:  # there is no end to what a server can answer
             return ProbeReport(self._writers, samples, uncounted=f"{self._config.read}: {_words(error)}")
         ours = {nonce: found[nonce] for nonce in (sample.nonce for sample in samples)}
         lost, duplicated = compare(acknowledged, ours)
         return ProbeReport(self._writers, samples, lost, duplicated)
+
+    def _found(self, client: Client) -> Counter[str]:
+        """How often each nonce is on the page that shows them, and on those that it leads on to."""
+        found: Counter[str] = Counter()
+        path, been = self._resolve(self._config.read, client), set[str]()
+        while path and path not in been:
+            been.add(path)
+            body = client.get(path).body
+            found.update(NONCE.findall(body))
+            path = next_page(body, f"{self._url}{path}")
+            if len(been) == MOST_PAGES:
+                raise LookupError(f"more than {MOST_PAGES:,} pages follow on it")
+        return found
 
     def _incomplete(self) -> str:
         """Why the samples are not all that was written; empty where they are."""
@@ -306,6 +319,25 @@ class _Forms(HTMLParser):
             names.add(values["name"])
             if values.get("type") == "hidden":
                 hidden[values["name"]] = values.get("value", "")
+
+
+class _Next(HTMLParser):
+    found = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag in ("a", "link") and "next" in (values.get("rel") or "").lower().split() and not self.found:
+            self.found = values.get("href") or ""
+
+
+def next_page(html: str, url: str) -> str:
+    """The path that the page at `url` leads on to by `rel="next"`; empty if none, or that of another site."""
+    parser = _Next()
+    parser.feed(html)
+    parts = urlsplit(urljoin(url, parser.found))
+    if not parser.found or parts.netloc != urlsplit(url).netloc:
+        return ""
+    return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 def find_form(html: str, page: str, fields: set[str]) -> Prepared:

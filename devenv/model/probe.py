@@ -35,7 +35,7 @@ class ProbeConfig(BaseModel):
     """An application without a login has an empty one: `login = {}`."""
     write: Form = Form(page="/posts/{first}", fields={"comment[content]": "Probe {nonce}"})
     read: str = "/posts/{first}"
-    """The page that shows all that was written."""
+    """The page that shows all that was written, or its first part: links with `rel="next"` are followed."""
     first: str = "/"
     """Where `{first}` is found: the first link on this page that begins with `first_link`."""
     first_link: str = "/posts/"

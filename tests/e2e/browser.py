@@ -53,8 +53,15 @@ class Visitor:
         self._driver.find_element(By.CSS_SELECTOR, "form[name='comment'] button").click()
 
     def comments(self, post: str) -> str:
-        self._driver.get(post)
-        return "\n".join(one.text for one in self._driver.find_elements(By.CSS_SELECTOR, "article.comment"))
+        """Of all pages."""
+        found: list[str] = []
+        page: str | None = post
+        while page:
+            self._driver.get(page)
+            found += [one.text for one in self._driver.find_elements(By.CSS_SELECTOR, "article.comment")]
+            on = self._driver.find_elements(By.CSS_SELECTOR, "#comments a[rel='next']")
+            page = on[0].get_attribute("href") if on else None
+        return "\n".join(found)
 
     def footer(self) -> str:
         return self.footer_values()["release"]

@@ -8,23 +8,32 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
-from devenv.engine.probe import Probe
+from devenv.engine.probe import Client, Probe
 from devenv.model.probe import ProbeReport
 from devenv.model.stack import Stack
 from tests.e2e.conftest import Devenv, docker
 
 WRITERS = 3
+PACE = 0.1
+"""Seconds between the writes of one: a test can take minutes, beside others on the same processors."""
 
 
 class Counted:
     report: ProbeReport
 
 
+class _Paced(Probe):
+    def _write_one(self, client: Client) -> bool:
+        written = super()._write_one(client)
+        self._stopping.wait(PACE)
+        return written
+
+
 @asynccontextmanager
 async def writers(stack: Stack) -> AsyncIterator[Counted]:
     """Real writes all the while, counted at the end."""
     counted = Counted()
-    probe = Probe(stack.probe, stack.url, WRITERS)
+    probe = _Paced(stack.probe, stack.url, WRITERS)
     await probe.start()
     try:
         yield counted

@@ -24,10 +24,23 @@ def posts(page: Page) -> list[str]:
 
 
 def comments(page: Page) -> dict[str, str]:
-    """The texts of the comments by their ids."""
+    """The texts of the comments of this page by their ids."""
     found = page.elements("article", "comment")
     assert len({comment.attributes["data-id"] for comment in found}) == len(found)
     return {comment.attributes["data-id"]: comment.text for comment in found}
+
+
+def all_comments(visitor: Visitor, path: str) -> dict[str, str]:
+    """Of all pages, from the first on; none is on two of them."""
+    found: dict[str, str] = {}
+    while path:
+        page = visitor.get(path)
+        here = comments(page)
+        assert not found.keys() & here.keys()
+        found |= here
+        on = [one.attributes["href"] for one in page.elements("a") if one.attributes.get("rel") == "next"]
+        path = on[0] if on else ""
+    return found
 
 
 class TestReading:
@@ -192,6 +205,20 @@ class TestComments:
         assert "John Doe" in said
         assert "Said by a test.\nOn two lines." in said.replace("\r\n", "\n")
 
+    def test_fifty_comments_are_on_a_page_and_one_leads_to_its_own(self, john: Visitor) -> None:
+        path = "/posts/bread-that-waits-for-you"
+        there = len(all_comments(john, path))
+        form = john.get(path).form("comment[content]")
+        answers = [john.submit(form, {"comment[content]": f"number {number}"}) for number in range(51)]
+        assert len(comments(john.get(path))) == 50
+        assert len(all_comments(john, path)) == there + 51
+        place, _, fragment = answers[-1].location.partition("#comment-")
+        assert place == f"{path}?page=2"
+        assert "number 50" in comments(john.get(place))[fragment]
+        assert f"{there + 51} comments" in john.get(path).text
+        for number in ("0", "3", "-1"):
+            assert john.get(f"{path}?page={number}").status == 404
+
     @pytest.mark.parametrize("text", ["", "   ", "\n\n"])
     def test_a_blank_comment_is_refused(self, john: Visitor, text: str) -> None:
         before = comments(john.get(POST))
@@ -242,7 +269,7 @@ class TestComments:
         with ThreadPoolExecutor(WRITERS) as pool:
             written = [one for some in pool.map(write, range(WRITERS)) for one in some]
         assert {answer.status for _, answer in written} == {303}
-        found = comments(login("john_user").get(path))
+        found = all_comments(login("john_user"), path)
         for text, answer in written:
             assert text in found[answer.location.partition("#comment-")[2]]
             assert sum(text in said for said in found.values()) == 1

@@ -33,6 +33,8 @@ class LocalSite(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Visit)
         self.written: list[str] = []
         """The bodies of what was posted to /write."""
+        self.page_size = 0
+        """So many of them are on a page, and each leads to the next; 0: all are on all pages."""
         self.broken: Callable[[str, str, int], Said | None] = lambda method, path, number: None
         """Instead of the answer that it would give; `number`: so much was posted to /write, this included."""
 
@@ -49,7 +51,16 @@ class LocalSite(socketserver.ThreadingTCPServer):
             self.written.append(body)
         if (instead := self.broken(method, path, len(self.written))) is not None:
             return instead
-        return WELL if method == "POST" else page("\n".join(self.written))
+        return WELL if method == "POST" else page(self._page(path))
+
+    def _page(self, path: str) -> str:
+        if not self.page_size:
+            return "\n".join(self.written)
+        number = int(path.partition("?page=")[2] or 1)
+        start = (number - 1) * self.page_size
+        here = self.written[start : start + self.page_size]
+        leads = len(self.written) > start + self.page_size
+        return "\n".join([*here, f'<a rel="next" href="?page={number + 1}">on</a>' if leads else ""])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Whoever asked has gone away."""

@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from devenv.engine import probe as probe_module
-from devenv.engine.probe import Answer, Probe
+from devenv.engine.probe import Answer, Probe, next_page
 from devenv.errors import DevenvError
 from devenv.model.probe import Form, ProbeConfig, ProbeReport
 from devenv.tools import http
@@ -257,3 +257,42 @@ async def test_what_speaks_no_http_does_not_serve(site: LocalSite, said: bytes) 
         await http.until_it_serves(site.port, "/", 0.3)
     site.broken = lambda method, path, number: WELL
     await http.until_it_serves(site.port, "/", 5)
+
+
+@pytest.mark.parametrize(
+    ("html", "path"),
+    [
+        ('<a rel="next" href="?page=2">', "/notes?page=2"),
+        ('<link rel="prefetch next" href="/notes/2">', "/notes/2"),
+        ('<a href="/x" REL="Next">on</a><a rel="next" href="/y">', "/x"),
+        ('<a rel="next" href="http://site:8080/notes?after=7&amp;n=1">', "/notes?after=7&n=1"),
+        ('<a rel="next" href="http://elsewhere/notes?page=2">', ""),
+        ('<a rel="prev" href="?page=0"><a href="?page=2">next</a>', ""),
+        ('<a rel="next">', ""),
+        ("", ""),
+    ],
+)
+def test_a_page_leads_on_to_the_next_one_of_the_same_site(html: str, path: str) -> None:
+    assert next_page(html, "http://site:8080/notes?page=1") == path
+
+
+async def test_writes_are_counted_over_all_pages_that_follow(site: LocalSite) -> None:
+    site.page_size = 3
+    probe = Probe(CONFIG, site.url, 2)
+    await probe.start()
+    await reached(lambda: len(site.written) > 20)
+    report = await probe.stop()
+    assert (report.uncounted, report.lost, report.duplicated) == (None, (), ())
+    assert len(report.acknowledged) > 20
+
+
+async def test_pages_that_follow_one_another_without_an_end_are_not_counted(
+    site: LocalSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe_module, "MOST_PAGES", 5)
+    site.page_size = 1
+    probe = Probe(CONFIG, site.url, 1)
+    await probe.start()
+    await reached(lambda: len(site.written) > 7)
+    report = await probe.stop()
+    assert "more than 5 pages follow" in (report.uncounted or "")

@@ -35,11 +35,11 @@ final class BlogController extends AbstractController
     }
 
     #[Route('/posts/{slug}', name: 'post', methods: ['GET'])]
-    public function show(string $slug): Response
+    public function show(string $slug, Request $request): Response
     {
-        $post = $this->post($slug);
+        $form = $this->isGranted('ROLE_USER') ? $this->createForm(CommentType::class) : null;
 
-        return $this->page($post, $this->isGranted('ROLE_USER') ? $this->createForm(CommentType::class) : null);
+        return $this->page($this->post($slug), $form, $request->query->getInt('page', 1));
     }
 
     #[Route('/posts/{slug}', name: 'comment', methods: ['POST'])]
@@ -55,9 +55,11 @@ final class BlogController extends AbstractController
         $entities->persist($comment);
         $entities->flush();
 
+        $last = $this->posts->lastPageOfComments($post);
+
         return $this->redirectToRoute(
             'post',
-            ['slug' => $slug, '_fragment' => 'comment-'.$comment->getId()],
+            ['slug' => $slug, '_fragment' => 'comment-'.$comment->getId()] + ($last > 1 ? ['page' => $last] : []),
             Response::HTTP_SEE_OTHER,
         );
     }
@@ -67,11 +69,12 @@ final class BlogController extends AbstractController
         return $this->posts->findBySlug($slug) ?? throw $this->createNotFoundException('There is no such post.');
     }
 
-    private function page(Post $post, ?FormInterface $form): Response
+    private function page(Post $post, ?FormInterface $form, int $number = 1): Response
     {
         return $this->render('post/show.html.twig', [
             'post' => $post,
-            'comments' => $this->posts->comments($post),
+            'page' => $this->posts->comments($post, $number)
+                ?? throw $this->createNotFoundException('There is no such page of comments.'),
             'form' => $form?->createView(),
         ]);
     }

@@ -11,6 +11,7 @@ use Symfony\Component\String\Slugger\AsciiSlugger;
 final class PostRepository
 {
     public const PAGE_SIZE = 10;
+    public const COMMENTS_PAGE_SIZE = 50;
 
     public function __construct(private EntityManagerInterface $entities)
     {
@@ -53,14 +54,31 @@ final class PostRepository
         return new Page($number, $last, $posts, array_column($comments, 'number', 'post'));
     }
 
-    /** @return list<array{id: int, content: string, publishedAt: \DateTimeImmutable, author: string}> */
-    public function comments(Post $post): array
+    /** The oldest first, so that what a page shows stays on it. Null, if there is no page of this number. */
+    public function comments(Post $post, int $number): ?CommentPage
     {
-        // There may be thousands: no entities are made of them.
-        return $this->entities->createQuery(
+        $last = $this->lastPageOfComments($post, $count);
+        if ($number < 1 || $number > $last) {
+            return null;
+        }
+        $comments = $this->entities->createQuery(
             'SELECT c.id, c.content, c.publishedAt, a.fullName AS author
              FROM App\Entity\Comment c JOIN c.author a WHERE c.post = :post ORDER BY c.id',
-        )->setParameter('post', $post)->getArrayResult();
+        )->setParameter('post', $post)
+            ->setFirstResult(($number - 1) * self::COMMENTS_PAGE_SIZE)->setMaxResults(self::COMMENTS_PAGE_SIZE)
+            ->getArrayResult();
+
+        return new CommentPage($number, $last, $count, $comments);
+    }
+
+    /** @param int|null $count how many there are */
+    public function lastPageOfComments(Post $post, ?int &$count = null): int
+    {
+        $count = (int) $this->entities->createQuery(
+            'SELECT COUNT(c.id) FROM App\Entity\Comment c WHERE c.post = :post',
+        )->setParameter('post', $post)->getSingleScalarResult();
+
+        return max(1, (int) ceil($count / self::COMMENTS_PAGE_SIZE));
     }
 
     /** @return array<string, int> how many posts have a tag, by its name */
