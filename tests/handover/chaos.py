@@ -96,9 +96,9 @@ def unsound(chaos: Chaos) -> None:
             raise ConnectionResetError
         true_send(self, status, mac, reply)
 
-    def do(self: Any, verb: str, *arguments: Any) -> Any:
+    def do(self: Any, verb: str, *arguments: Any, **options: Any) -> Any:
         self.verb = verb
-        return true_do(self, verb, *arguments)
+        return true_do(self, verb, *arguments, **options)
 
     control._Connection._send = send  # type: ignore[method-assign]
     control._Connection._do = do  # type: ignore[method-assign]
