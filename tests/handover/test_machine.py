@@ -207,6 +207,7 @@ class HandOver(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if not hasattr(self, "client"):
+            self.stack.close()  # it has not begun
             return
         try:
             self._settle()
