@@ -12,8 +12,8 @@ from typing import Any
 from devenv.engine.context import Context
 from devenv.engine.freshness import compare
 from devenv.engine.settle import look
-from devenv.errors import DevenvError
-from devenv.model.events import EngineLost, ImagesCompared, LogLine
+from devenv.errors import DevenvError, NotFit
+from devenv.model.events import EngineLost, ImagesCompared, LogLine, Notice
 from devenv.model.freshness import Freshness
 from devenv.model.instance import Instance
 
@@ -34,18 +34,32 @@ _AGAIN = (1.0, 2.0, 5.0, 15.0)
 
 
 async def watch(ctx: Context, lines: Lines) -> None:
-    """Until it is cancelled. An engine that goes away is told of, and found again when it is back."""
+    """Until it is cancelled. An engine that goes away is told of, and found again when it is back.
+
+    Whatever else fails, in one of the three, is told once and tried again, and keeps the others from nothing.
+    """
     logs = _Logs(ctx, lines)
     images = _Images(ctx)
+    told: set[str] = set()
 
     def lost(error: DevenvError) -> None:
         ctx.emit(EngineLost(error.what, error.why, error.next_step))
 
+    def unread(error: DevenvError) -> None:
+        images.forget()
+        tell(error)
+
+    def tell(error: DevenvError) -> None:
+        # Only the instances tell that the engine is lost, as they alone tell when it is there again.
+        words = f"{error.what}: {error.why}"
+        if not isinstance(error, NotFit) and words not in told:
+            told.add(words)
+            ctx.emit(Notice(words, "warning"))
+
     async with asyncio.TaskGroup() as group:
         group.create_task(_again_and_again(lambda: _instances(ctx, images.see), lost))
-        group.create_task(_again_and_again(images.follow, lambda error: None))
-        # Only the instances tell that the engine is lost, as they alone tell when it is there again.
-        group.create_task(_again_and_again(logs.follow, lambda error: None))
+        group.create_task(_again_and_again(images.follow, unread))
+        group.create_task(_again_and_again(logs.follow, tell))
 
 
 async def _again_and_again(
@@ -56,7 +70,7 @@ async def _again_and_again(
         began = time.monotonic()
         try:
             await work()
-        except* DevenvError as errors:
+        except* Exception as errors:
             failed(_first(errors))
         if time.monotonic() - began > _AGAIN[-1]:
             # It went well for a while: this is a new case.
@@ -64,10 +78,17 @@ async def _again_and_again(
         await asyncio.sleep(next(patience, _AGAIN[-1]))
 
 
-def _first(errors: BaseExceptionGroup[DevenvError]) -> DevenvError:
+def _first(errors: BaseExceptionGroup[Exception]) -> DevenvError:
     """What happens side by side also fails together, most often of one cause."""
     first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    if isinstance(first, BaseExceptionGroup):
+        return _first(first)
+    if isinstance(first, DevenvError):
+        return first
+    why = repr(first)
+    if isinstance(first, OSError) and first.filename:
+        why = f"{first.filename}: {first.strerror}"
+    return DevenvError("a look at the stack failed", why, "it is tried again; devenv status says more")
 
 
 async def _instances(ctx: Context, see: Callable[[Sequence[Instance]], None]) -> None:
@@ -104,6 +125,12 @@ class _Images:
     there: Sequence[Instance] = ()
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     told: Sequence[Freshness] = ()
+
+    def forget(self) -> None:
+        """What was told may not be true any more."""
+        if self.told:
+            self.told = ()
+            self.ctx.emit(ImagesCompared(()))
 
     def see(self, instances: Sequence[Instance]) -> None:
         self.there = instances

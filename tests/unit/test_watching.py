@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from devenv.engine import watching
+from devenv.engine import lifecycle, watching
 from devenv.engine.context import Context
 from devenv.engine.watching import watch
 from devenv.errors import DevenvError, NotFit
@@ -56,6 +56,61 @@ async def test_log_lines_that_cannot_be_followed_do_not_mean_that_the_engine_is_
     assert [line.text for line in seen] == ["there again"]
     assert told.of(e.InstancesSeen)
     assert not told.of(e.EngineLost)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(13, "Permission denied", "/shop/key"), "/shop/key: Permission denied"),
+        (KeyError("State"), "KeyError('State')"),
+    ],
+)
+async def test_a_look_that_fails_blinds_nobody_and_what_is_not_known_is_not_shown(
+    ctx: Context,
+    backend: FakeBackend,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    words: str,
+) -> None:
+    """Of any cause: the tree can have anything in it, and an engine can answer anything."""
+    true = watching.look
+    broken: set[str] = set()
+
+    def sources() -> str:
+        if "sources" in broken:
+            raise error
+        return "hash"
+
+    async def look(ctx: Context) -> Any:
+        if "look" in broken:
+            broken.remove("look")
+            raise error
+        return await true(ctx)
+
+    async def until(condition: Callable[[], object]) -> None:
+        while not condition():
+            await asyncio.sleep(0.01)
+
+    def notices() -> list[str]:
+        return [one.text for one in told.of(e.Notice) if "a look" in one.text]  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(ctx.images, "sources", sources)
+    monkeypatch.setattr(watching, "look", look)
+    monkeypatch.setattr(watching, "_TREE", 0.01)
+    await lifecycle.up(ctx)
+    task = asyncio.create_task(watch(ctx, lambda lines: None))
+    async with asyncio.timeout(5):
+        await until(lambda: told.of(e.ImagesCompared))
+        broken |= {"sources", "look"}
+        await until(notices)
+        backend.containers[0].state = "exited"
+        await until(lambda: told.of(e.EngineLost))
+        count = len(told.of(e.InstancesSeen))
+        await until(lambda: len(told.of(e.InstancesSeen)) > count)
+    await ended(task)
+    assert notices() == [f"a look at the stack failed: {words}"]
+    assert told.of(e.ImagesCompared)[-1].images == ()  # type: ignore[attr-defined]
 
 
 async def test_a_source_that_was_behind_the_others_is_read_from_where_it_was(
