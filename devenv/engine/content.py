@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from devenv.engine import site
 from devenv.engine.context import Context
 from devenv.engine.finish import readable
 from devenv.engine.freshness import compare
@@ -23,7 +24,12 @@ async def status(ctx: Context) -> int:
     instances, now = await look(ctx)
     at_work = ctx.store.at_work()
     images = await compare(ctx, instances)
-    serves = now.owner is not None and now.owner.gate is not None and now.owner.gate.ready
+    ready = now.owner is not None and now.owner.gate is not None and now.owner.gate.ready
+    # What an instance says of itself is not what whoever opens the page sees.
+    wrong = await site.problem(ctx) if ready else ""
+    serves = ready and not wrong
+    well = instances and now.tidy and not wrong
+    next_step = "" if at_work or well else now.next_step or "devenv up"
     ctx.emit(
         Answer(
             "status",
@@ -33,8 +39,8 @@ async def status(ctx: Context) -> int:
                 "serves": serves,
                 "release": now.owner.release if now.owner else None,
                 "at_work": at_work,
-                "problem": "" if at_work else now.problem or _unfinished(instances, now.tidy),
-                "next": "" if at_work or (instances and now.tidy) else now.next_step or "devenv up",
+                "problem": "" if at_work else now.problem or _unfinished(instances, now.tidy) or wrong,
+                "next": next_step,
                 "images": [one.as_json() for one in images],
                 "instances": [asdict(instance) | {"release": instance.release} for instance in instances],
             },

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES, Kept
-from devenv.engine import building, graph
+from devenv.engine import building, graph, site
 from devenv.engine.context import Context
 from devenv.engine.graph import Skipped
 from devenv.engine.settle import forget, look, recognise, settle
@@ -61,7 +61,14 @@ class _Up:
             await self.ctx.backend.start(replace=HTTPD, note=note)
         if self.before is None:
             await self._tell_origin()
-        return "healthy"
+        note("asks the site")
+        await site.require(self.ctx, self.before or await self._php_fpm())
+        note("")
+        return "healthy, and the site answers"
+
+    async def _php_fpm(self) -> Instance | None:
+        there = await self.ctx.backend.instances(ask_gates=False)
+        return next((one for one in there if one.service == PHP_FPM), None)
 
     async def node(self, note: Note) -> str | Skipped:
         made = [await self.ctx.images.ensure_node(self.ctx.emit)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from devenv.tools.http import Answer
 from tests.tui import scenes
 from tests.tui.scenes import Scene
 
@@ -27,3 +28,13 @@ def draw(tmp_path: Path) -> Iterator[Draw]:
         time.tzset()
         yield lambda scene: scenes.picture(scene, tmp_path)
     time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def site_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no site at a fake stack's port."""
+
+    async def ask(port: int, path: str) -> Answer:
+        return Answer(200, "")
+
+    monkeypatch.setattr("devenv.engine.site.ask", ask)

@@ -12,6 +12,7 @@ from devenv.model.events import Emit, Event, Note
 from devenv.model.freshness import Made
 from devenv.model.registry import Pushed
 from devenv.model.stack import Stack
+from devenv.tools.http import Answer
 from tests.backends.fake import FakeBackend
 
 
@@ -107,3 +108,13 @@ def told() -> Told:
 def ctx(backend: FakeBackend, told: Told, tmp_path: Path) -> Context:
     emit: Callable[[Event], None] = told.append
     return Context(Stack(), backend, FakeImages(backend), FakeRegistry(), Store(tmp_path / "state"), emit)
+
+
+@pytest.fixture(autouse=True)
+def site_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no site at a fake stack's port."""
+
+    async def ask(port: int, path: str) -> Answer:
+        return Answer(200, "")
+
+    monkeypatch.setattr("devenv.engine.site.ask", ask)
