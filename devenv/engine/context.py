@@ -38,6 +38,9 @@ class Images(Protocol):
     def sources(self) -> str:
         """A hash over all that images are made of but the base image: nobody is asked for it."""
 
+    def suspects(self) -> Sequence[str]:
+        """What of the application looks like a secret, and is in its image. Reads its files."""
+
     def build(self, service: str, release: str, emit: Emit, platform: str = "") -> Awaitable[bool]:
         """True if it was built, False if it was up to date."""
 

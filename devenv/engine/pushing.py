@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 
 from devenv.backends.protocol import SERVICES
@@ -9,8 +10,11 @@ from devenv.engine import building, graph
 from devenv.engine.context import Context
 from devenv.engine.graph import Skipped, Work
 from devenv.model import plan
-from devenv.model.events import Answer, Note
+from devenv.model.events import Answer, Note, Notice
 from devenv.model.registry import Pushed, reference
+
+_NAMED = 5
+"""So many files are named."""
 
 
 async def push(
@@ -29,6 +33,10 @@ async def push(
     section = ctx.stack.registry
     into = await ctx.registry.destination(repository)
     pushed: dict[str, Pushed] = {}
+    if found := await asyncio.to_thread(ctx.images.suspects):
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        words = f"the image that is pushed has what looks like secrets: {', '.join(found[:_NAMED])}{more}"
+        ctx.emit(Notice(f"{words}; a .dockerignore in the application's folder leaves files out", "warning"))
 
     def send(service: str) -> Work:
         async def work(note: Note) -> str | Skipped:

@@ -27,6 +27,7 @@ class FakeImages:
         self.of = ""
         """What images are made of, where that is not what the tree holds."""
         self.looked = 0
+        self.secrets: list[str] = []
 
     async def own_platform(self) -> str:
         return "linux/amd64"
@@ -47,6 +48,9 @@ class FakeImages:
 
     def sources(self) -> str:
         return self.tree
+
+    def suspects(self) -> list[str]:
+        return self.secrets
 
     async def build(self, service: str, release: str, emit: Emit, platform: str = "") -> bool:
         self.asked.append(f"{service}:{release}{f' for {platform}' if platform else ''}")
