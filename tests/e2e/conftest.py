@@ -75,7 +75,8 @@ class Devenv:
         return subprocess.Popen(
             [*self.through, sys.executable, "-m", "devenv", *arguments],
             cwd=self.folder,
-            env={**os.environ, **self.environment, **environment},
+            # Compiled once, as for a person, whatever a build machine has set for itself.
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **self.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
