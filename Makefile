@@ -20,7 +20,7 @@ down: setup
 
 # In two lanes: each module has a stack, images and a cluster of its own.
 test: fast system images node-image
-	$(PY) -m pytest -v -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/unit --ignore=tests/tui
+	$(PY) -m pytest -v --durations=40 -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/unit --ignore=tests/tui
 
 # Those that need no engine.
 fast: setup-dev
