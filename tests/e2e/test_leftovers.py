@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from devenv.tools.docker import IMAGE_LABEL
 from tests.e2e.conftest import Devenv, docker, make, remove_images
 
 pytestmark = pytest.mark.engine
@@ -151,10 +152,10 @@ def test_a_build_removes_the_earlier_images_of_its_own_name_alone(tmp_path: Path
         docker("build", "--quiet", "--tag", of, *options, str(tmp_path))
         return docker("image", "inspect", "--format", "{{.Id}}", of)
 
-    first = build(name, "one", f"{docker.IMAGE_LABEL}={name}")
-    foreign = build(other, "two", f"{docker.IMAGE_LABEL}={other}")
+    first = build(name, "one", f"{IMAGE_LABEL}={name}")
+    foreign = build(other, "two", f"{IMAGE_LABEL}={other}")
     bare = build(other, "three")
-    second = build(name, "four", f"{docker.IMAGE_LABEL}={name}")
+    second = build(name, "four", f"{IMAGE_LABEL}={name}")
     build(other, "five")
     container = docker("create", first, "/nothing")
     remove = (

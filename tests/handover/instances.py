@@ -26,6 +26,8 @@ from devenv.handover.wire import Peer, Unreachable
 ROOT = Path(__file__).parents[2]
 APP = Path(__file__).parent / "app"
 PHP = ROOT / "docker/php-fpm"
+LANE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) + 1
+"""Instances of tests that run beside these have other addresses: 127.LANE.x.y."""
 FPM = ["php-fpm8.2", "-F", "-O", "-R", "-y", str(PHP / "php-fpm.conf")]
 
 
@@ -51,7 +53,7 @@ class Instance:
             "SECOND_DATA": str(stack.app / "data"),
             **env,
         }
-        self.move_to(f"127.0.{number // 250 + 1}.{number % 250 + 1}")
+        self.move_to(f"127.{LANE}.{number // 250 + 1}.{number % 250 + 1}")
         self.process: subprocess.Popen[bytes] | None = None
         self.log = self.folder / "log"
 
