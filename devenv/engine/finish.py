@@ -207,7 +207,7 @@ def receipt_of(
         new=Side(new.release, both.new.name, both.new.id, both.new.digest, new.epoch),
         lineage=new.lineage or "",
         verified=not against,
-        reason=against or (_COMPUTED if both.computed else _COPIED) + _by_bytes(both.before),
+        reason=against or (_COMPUTED if both.computed else _COPIED) + _by_bytes(both),
         tables=compare(both.before, both.after),
         total_before=both.before["total"],
         total_after=both.after["total"],
@@ -224,13 +224,15 @@ def receipt_of(
     )
 
 
-def _by_bytes(fingerprint: Mapping[str, Any]) -> str:
-    """What could not be read for the fingerprint, as only the application's code can compute it."""
-    words = fingerprint.get("own_words")
+def _by_bytes(both: Compared) -> str:
+    """Of what only the application's code computes, and no fingerprint: whether its bytes were compared."""
+    words = both.before.get("own_words")
     if not words or not isinstance(words, list):
         return ""
     named = ", ".join(str(one) for one in words[:3]) + (", …" if len(words) > 3 else "")
-    return f"; what only the application can compute ({named}) was compared as bytes, by the file's SHA-256"
+    of_new = [event for event in both.journal if event["uid"] == _gate(both.new).uid]
+    how = "as bytes, by the file's SHA-256" if _copy_verified(of_new) else "not at all"
+    return f"; what only the application can compute ({named}) was compared {how}"
 
 
 def _since_discovery(events: Sequence[GateEvent], uid: str) -> list[GateEvent]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devenv.engine import content
+from devenv.engine import content, finish
 from devenv.engine.context import Context
 from devenv.engine.lifecycle import up
 from devenv.engine.upgrade import upgrade
@@ -156,3 +157,28 @@ async def test_content_is_not_verified_against_an_older_receipt_where_the_last_c
             await content.verify(ctx)
     answers = [one for one in told.of(Answer) if isinstance(one, Answer) and one.about == "verify"]
     assert [one.data["verified"] for one in answers] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("phases", "how"),
+    [(["discover", "verified"], "as bytes, by the file's SHA-256"), (["discover"], "not at all")],
+)
+async def test_what_only_the_application_can_compute_is_said_to_be_compared_where_it_was(
+    ctx: Context, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, phases: list[str], how: str
+) -> None:
+    await up(ctx)
+    [owner] = [one for one in await backend.instances() if one.owner]
+    assert owner.gate is not None
+    said = {**WHOLE, "own_words": ["function slug", "collation A", "collation B", "collation C"]}
+    # That the old one had once verified what it got says nothing of the new one.
+    of_old = [
+        {"uid": "old", "side": "successor", "phase": one, "time": 1.0} for one in ("discover", "verified")
+    ]
+    of_new = [{"uid": owner.gate.uid, "side": "successor", "phase": one, "time": 2.0} for one in phases]
+    both = finish.Compared(owner, owner, said, said, (*of_new, *of_old), relayed=0, held=0)
+    reason = finish.receipt_of(
+        replace(both, old=replace(owner, gate=replace(owner.gate, epoch=0))), began=0.0
+    ).reason
+    assert reason.endswith(f"(function slug, collation A, collation B, …) was compared {how}")
+    plain = finish.receipt_of(replace(both, before=WHOLE, after=WHOLE), began=0.0).reason
+    assert "only the application" not in plain
