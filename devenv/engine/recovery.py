@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 
 from devenv.backends.protocol import PHP_FPM
+from devenv.engine import site
 from devenv.engine.context import Context
 from devenv.engine.settle import answering, forget, look, newest_snapshot
 from devenv.errors import DevenvError, UsageError
@@ -20,7 +21,6 @@ from devenv.model.actions import action
 from devenv.model.events import Answer, Notice
 from devenv.model.instance import Instance
 from devenv.model.words import age
-from devenv.tools import http
 
 Ask = Callable[[str], None]
 """Returns when a person has agreed to what it is told; else it raises."""
@@ -28,7 +28,7 @@ Ask = Callable[[str], None]
 _ANSWERS = 15.0
 """Seconds in which a gate that has just been started says what it is."""
 _SERVES = 20.0
-"""Seconds in which the recovered instance is the only one that serves, and the site answers."""
+"""Seconds in which the recovered instance is the only one that serves."""
 _AGAIN = 0.3
 _LEFT = {"moved": "moved", "owner": "terminating", "incoming": "verified"}
 """By role: the phase with which an instance got, or left, the content that it has."""
@@ -153,7 +153,7 @@ async def _must_serve_alone(ctx: Context, chosen: Instance) -> None:
 async def _site_answers(ctx: Context) -> bool:
     """From where the user is."""
     try:
-        await http.until_it_serves(ctx.stack.stack.port, ctx.stack.app.warmup, _SERVES)
+        await site.require(ctx, None)
     except DevenvError as error:
         ctx.emit(Notice(f"{error.what}: {error.why}; to start what is missing: devenv up", "warning"))
         return False

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from devenv.engine.context import Context
 from devenv.errors import DevenvError
@@ -73,6 +74,7 @@ _ELSEWHERE = "see: devenv logs httpd; and whether the engine is on this machine:
 
 def _silence(error: Exception) -> str:
     why = str(error) or type(error).__name__
-    if host := os.environ.get("DOCKER_HOST", ""):
+    host = os.environ.get("DOCKER_HOST", "")
+    if urlsplit(host).hostname not in (None, "localhost", "127.0.0.1", "::1"):
         return f"{why}; the engine is at {host} (DOCKER_HOST), and its ports are there, not here"
     return why

@@ -17,6 +17,7 @@ from devenv.errors import DevenvError, UsageError
 from devenv.model.answers import in_words
 from devenv.model.events import Answer, Notice
 from devenv.model.stack import Stack, StackSection
+from devenv.tools.http import ask
 from tests.backends.fake import Container, FakeBackend
 from tests.unit.conftest import Told
 from tests.unit.local_site import LocalSite, open_site
@@ -31,6 +32,7 @@ def site() -> Iterator[LocalSite]:
 @pytest.fixture
 def ctx(ctx: Context, site: LocalSite, monkeypatch: pytest.MonkeyPatch) -> Context:
     """Of a stack whose site answers."""
+    monkeypatch.setattr("devenv.engine.site.ask", ask)  # the true one: there is a site
     monkeypatch.setattr(recovery, "_ANSWERS", 0.2)
     monkeypatch.setattr(recovery, "_AGAIN", 0.01)
     return replace(ctx, stack=Stack(stack=StackSection(port=site.port)))
@@ -221,7 +223,7 @@ async def test_a_site_that_does_not_answer_afterwards_is_told_of(
     site: LocalSite,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(recovery, "_SERVES", 1.0)
+    monkeypatch.setattr("devenv.engine.site.PATIENCE", 1.0)
     old, new = both
     backend.containers.remove(new)
     site.broken = lambda method, path, number: b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
@@ -229,7 +231,7 @@ async def test_a_site_that_does_not_answer_afterwards_is_told_of(
     [answer] = [one for one in told.of(Answer) if isinstance(one, Answer)]
     assert not answer.data["serves"]
     texts = [one.text for one in told.of(Notice) if isinstance(one, Notice)]
-    assert any("php-fpm is not reached" in text and "devenv up" in text for text in texts)
+    assert any("does not reach php-fpm" in text and "devenv up" in text for text in texts)
 
 
 async def test_content_whose_giver_is_gone_is_recovered_as_up_advises(

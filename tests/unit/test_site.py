@@ -77,14 +77,28 @@ async def test_a_site_that_wants_to_be_installed_is_told_of(
     assert "/wp-admin/install.php" in words
 
 
+@pytest.mark.parametrize(
+    ("host", "elsewhere"),
+    [
+        ("ssh://me@build", True),
+        ("tcp://10.0.0.7:2375", True),
+        ("tcp://127.0.0.1:2375", False),
+        ("unix:///run/user/1000/docker.sock", False),
+        ("", False),
+    ],
+)
 async def test_where_the_engine_is_elsewhere_that_is_said(
-    ctx: Context, said: list[Answer | Exception], monkeypatch: pytest.MonkeyPatch
+    ctx: Context,
+    said: list[Answer | Exception],
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    elsewhere: bool,
 ) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "ssh://build")
+    monkeypatch.setenv("DOCKER_HOST", host)
     said[:] = [REFUSED]
     with pytest.raises(DevenvError) as failed:
         await lifecycle.up(ctx)
-    assert "the engine is at ssh://build" in failed.value.why
+    assert (f"the engine is at {host}" in failed.value.why) == elsewhere
 
 
 @pytest.mark.parametrize(
