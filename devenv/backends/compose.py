@@ -64,8 +64,10 @@ class Compose:
         of_ours = docker.IMAGE_LABEL in one.labels or str(self._file) in made_by
         return of_ours and one.instance.service in SERVICES
 
-    async def _require_alone(self) -> None:
-        """Compose takes all containers of a name for one project, and replaces and removes them as such."""
+    async def _alone(self) -> list[Instance]:
+        """Ours, where there are no others: compose takes all containers of a name for one project, and
+        replaces and removes them as such.
+        """
         found = await docker.containers(self._project)
         if others := [one.instance.name for one in found if not self._is_ours(one)]:
             raise NotFit(
@@ -73,6 +75,7 @@ class Compose:
                 f"{', '.join(others)} is not of this stack",
                 "set another [stack] name in devenv.toml; or end the other one, with its own compose file",
             )
+        return [one.instance for one in found]
 
     async def _compose(
         self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float | None = None
@@ -207,15 +210,14 @@ class Compose:
         return []
 
     async def start(self, *, replace: str | None = None, note: Note = unnoted) -> None:
-        await asyncio.gather(self.bring(self.releases()), self._require_alone())
+        await asyncio.gather(self.bring(self.releases()), self._alone())
         one = ["--no-deps", replace] if replace else ["--no-recreate"]
         await self._up(["--wait", *one])
 
     async def start_beside(
         self, release: str, seen: Callable[[Instance], None], note: Note = unnoted
     ) -> None:
-        await self._require_alone()
-        before = [one for one in await self._containers() if one.service == PHP_FPM]
+        before = [one for one in await self._alone() if one.service == PHP_FPM]
         watch = asyncio.create_task(self._watch_for_new({one.id for one in before}, time.time(), seen))
         try:
             await self._up(
@@ -294,7 +296,7 @@ class Compose:
 
     async def _stop(self, *services: str) -> None:
         """Those that run. Side by side, and each as long as it needs: the end of a grace is a SIGKILL."""
-        found = [one.instance for one in await docker.containers(self._project) if self._is_ours(one)]
+        found = await self._containers()
         if ids := [one.id for one in found if one.service in services and one.state in _ENDS]:
             await docker.call("stop", "--time", str(GRACE), *ids, timeout=GRACE + 60)
 

@@ -31,7 +31,11 @@ _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")
 
 def read(path: Path) -> dict[str, str]:
     """The values of a file, as docker compose reads them; none where there is no file."""
-    return {key: _plain(value) for key, (_, value) in _assignments(_content(path)).items()}
+    return _values(_content(path))
+
+
+def _values(content: bytes) -> dict[str, str]:
+    return {key: _plain(value) for key, (_, value) in _assignments(content).items()}
 
 
 def _content(path: Path) -> bytes:
@@ -87,7 +91,7 @@ def write(path: Path, values: Mapping[str, str]) -> bool:
         )
     sweep(path.parent)  # what was left of a write has the secrets in it
     content = _content(path)
-    before = read(path)
+    before = _values(content)
     after = dict(values)
     for name in SECRETS:
         if not {**before, **after}.get(name):

@@ -127,6 +127,30 @@ def test_a_settings_file_says_to_docker_compose_what_it_says_to_us(tmp_path: Pat
     assert values.items() <= settings.read(path).items()
 
 
+async def test_what_somebody_else_uses_is_not_said_to_be_gone(stack: Stack, tmp_path: Path) -> None:
+    """Of no project at all: whoever mounts a volume keeps it."""
+    await images_of(stack, tmp_path, "v1")
+    backend = Compose(stack, assets.compose_file(), tmp_path / "compose.env")
+    await backend.prepare(dict.fromkeys(SERVICES, "v1"))
+    theirs = ""
+    try:
+        await backend.start()
+        network, volume = f"{NAME}_default", f"{NAME}_snapshots"
+        run = ("run", "--detach", "--network", network, "--volume", f"{volume}:/theirs")
+        theirs = (await docker.call(*run, stack.images.base, "sleep", "600")).stdout.strip()
+        kept = await backend.remove_all(content=True)
+        assert {(one.what, one.content) for one in kept} == {
+            (f"the network {network}", False),
+            (f"the volume {volume}", True),
+        }
+        assert all(one.by for one in kept)
+    finally:
+        if theirs:
+            await docker.call("rm", "--force", theirs)
+        await backend.remove_all(content=True)
+    assert await backend.remove_all(content=True) == []
+
+
 async def test_another_project_of_the_same_name_is_named_and_left_alone(stack: Stack, tmp_path: Path) -> None:
     """A folder that is called like the stack is enough for compose to give its containers that name."""
     await images_of(stack, tmp_path, "v1")
