@@ -40,7 +40,7 @@ ValueError: the value is none
 """
 NPM = """npm ERR! code E404
 npm ERR! 404 Not Found - GET https://registry.example/left-pad
-npm ERR! A complete log of this run can be found in: /root/.npm/_logs/x.log
+npm ERR! A complete log of this run can be found in: ~/.npm/_logs/x.log
 """
 GIT = """Cloning into 'x'...
 fatal: could not read Username for 'https://example.org': No such device or address
