@@ -151,7 +151,7 @@ class Operations:
         """One whose node hangs: removed by force, it hands nothing over, and its disk goes with it. What
         there is begins anew only when a person says so, who puts a snapshot in place then.
         """
-        kubectl = Kubectl(kubeconfig(self._devenv))
+        kubectl = await asyncio.to_thread(lambda: Kubectl(kubeconfig(self._devenv)))
         path, saving = await self._saved()
         await asyncio.sleep(one.gap / 1000)
         owner = self._stage.owner()
@@ -183,7 +183,7 @@ class Operations:
 
     async def _delete(self, one: Round) -> Told:
         """A pod that is told to go: its deployment makes another one, which has to get the content."""
-        kubectl = Kubectl(kubeconfig(self._devenv))
+        kubectl = await asyncio.to_thread(lambda: Kubectl(kubeconfig(self._devenv)))
         [pod] = await asyncio.to_thread(kubectl.php_fpm)
         argv = [kubectl.program, "--kubeconfig", str(kubectl.kubeconfig), "--namespace", kubectl.namespace]
         told = await self._struck(one, lambda: _quiet(*argv, "delete", "pod", pod, "--timeout=240s"))
