@@ -233,7 +233,7 @@ class Compose:
         filters = ("event=start", f"label={docker.PROJECT_LABEL}={self._project}")
         argv = ["docker", "events", "--since", f"{since:.3f}", "--format", "{{.ID}}"]
         argv += [word for text in filters for word in ("--filter", text)]
-        async with aclosing(process.stream(argv)) as lines:
+        async with aclosing(process.stream(argv, follows=True)) as lines:
             async for line in lines:
                 if line.stream == "stdout" and line.text.strip() not in known:
                     for instance in await self._containers():
@@ -257,7 +257,7 @@ class Compose:
         argv = ["docker", "exec", instance.id, "gate", "events"]
         if follow:
             argv[3:] = ["timeout", _FOLLOW, "gate", "events", "--follow"]
-        async with aclosing(process.stream(argv, check=False)) as lines:
+        async with aclosing(process.stream(argv, check=False, follows=follow)) as lines:
             async for line in lines:
                 if line.stream == "stdout" and (told := gates.event(line.text)):
                     yield told
@@ -373,7 +373,7 @@ class Compose:
         argv = ["docker", "events", "--format", "{{.Action}}"]
         argv += [word for text in filters for word in ("--filter", text)]
         with docker.engine_errors():
-            async with aclosing(process.batches(argv)) as read:
+            async with aclosing(process.batches(argv, follows=True)) as read:
                 yield
                 async for _ in read:
                     yield

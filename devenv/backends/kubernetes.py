@@ -577,7 +577,8 @@ class Kubernetes:
         deadline = time.monotonic() + _STARTS
         while True:
             heard = False
-            async with aclosing(process.stream(self._exec_argv(instance, *verb), check=False)) as lines:
+            argv = self._exec_argv(instance, *verb)
+            async with aclosing(process.stream(argv, check=False, follows=follow)) as lines:
                 async for line in lines:
                     if line.stream == "stdout" and (told := gates.event(line.text)):
                         heard = True

@@ -24,7 +24,7 @@ class Containers:
         argv = ["docker", "events", "--format", "{{.ID}}", "--filter", "event=start"]
         argv += ["--filter", f"label={docker.PROJECT_LABEL}={self._project}"]
         with docker.engine_errors():
-            async with aclosing(process.stream(argv)) as lines:
+            async with aclosing(process.stream(argv, follows=True)) as lines:
                 async for line in lines:
                     yield line.text
         # An engine that is stopped in good order ends it without an error.

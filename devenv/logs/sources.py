@@ -143,7 +143,7 @@ class _Reader:
     async def _printed(self, argv: Sequence[str], known: str) -> AsyncGenerator[Lines, None]:
         if not argv:
             return
-        async with aclosing(process.batches(argv, check=False)) as read:
+        async with aclosing(process.batches(argv, check=False, follows=True)) as read:
             async for lines in read:
                 if told := self._read(lines, known):
                     yield told

@@ -119,7 +119,7 @@ class Cluster:
             "--output=jsonpath={.type} {.object.metadata.name}{\"\\n\"}",
         )  # fmt: skip
         with self.errors():
-            async with aclosing(process.batches(argv)) as read:
+            async with aclosing(process.batches(argv, follows=True)) as read:
                 async for _ in read:
                     yield
 

@@ -42,6 +42,9 @@ _NOUNS = {"compose", "buildx", "image", "container", "volume", "network", "rollo
 """Words after which the verb comes."""
 _WITHHELD = {"DOCKER_DEFAULT_PLATFORM"}
 """Which architecture is built and run is for us to say: it would give foreign images the names of our own."""
+_FOLLOWING = """exec 3<&0; (read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 & "$@" </dev/null 3<&-
+code=$?; kill $!; exit $code"""
+"""Its stdin is a pipe that only we hold: when we are gone it reads the end, and kills its group."""
 _SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
 """How a group is asked to end, and how long it may take to. Compose leaves orderly on SIGINT."""
 
@@ -123,14 +126,18 @@ async def batches(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     check: bool = True,
+    follows: bool = False,
 ) -> AsyncGenerator[list[Line], None]:
     """Run a program and yield its lines as they come, as many at once as there are. Closing the
     generator ends the program.
 
+    `follows`: it goes on for as long as somebody listens, and may be silent for long. Other programs come to
+    their end by themselves should we be killed, and change nothing half; this one is killed with us.
+
     Wrap it in `contextlib.aclosing` wherever the loop may be left early.
     """
     tail: deque[str] = deque(maxlen=TAIL)
-    async with _Running(argv, cwd, env, None, None) as running:
+    async with _Running(argv, cwd, env, None, None, follows=follows) as running:
         read: asyncio.Queue[list[Line] | None] = asyncio.Queue(maxsize=_AHEAD)
         readers = [
             asyncio.create_task(_read(running.process.stdout, "stdout", read)),
@@ -159,9 +166,10 @@ async def stream(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     check: bool = True,
+    follows: bool = False,
 ) -> AsyncGenerator[Line, None]:
     """The same, a line at a time."""
-    async with aclosing(batches(argv, cwd=cwd, env=env, check=check)) as read:
+    async with aclosing(batches(argv, cwd=cwd, env=env, check=check, follows=follows)) as read:
         async for lines in read:
             for line in lines:
                 yield line
@@ -234,7 +242,10 @@ class _Running:
         env: Mapping[str, str] | None,
         stdin: IO[bytes] | None,
         stdout: IO[bytes] | None,
+        *,
+        follows: bool = False,
     ) -> None:
+        self.follows = follows
         self.argv = tuple(argv)
         self.cwd = cwd
         self.env = env
@@ -268,12 +279,15 @@ class _Running:
         return self
 
     async def _start(self) -> asyncio.subprocess.Process:
+        guard = ("sh", "-c", _FOLLOWING, "sh") if self.follows else ()
+        stdin = asyncio.subprocess.PIPE if self.follows else asyncio.subprocess.DEVNULL
         return await asyncio.create_subprocess_exec(
+            *guard,
             *self.argv,
             cwd=self.cwd,
             env={name: value for name, value in os.environ.items() if name not in _WITHHELD}
             | dict(self.env or {}),
-            stdin=self.stdin or asyncio.subprocess.DEVNULL,
+            stdin=self.stdin or stdin,
             stdout=self.stdout or asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
@@ -321,6 +335,8 @@ class _Running:
                     raise
 
     async def _end(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         for number, patience in _SIGNALS:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)

@@ -134,3 +134,46 @@ async def test_no_other_architecture_is_built_because_the_users_shell_prefers_it
     said = (await process.run(["env"], env={"MORE": "too"})).stdout.splitlines()
     assert {"KEPT=yes", "MORE=too"} <= set(said)
     assert not [line for line in said if line.startswith("DOCKER_DEFAULT_PLATFORM")]
+
+
+async def test_one_that_follows_does_not_outlive_one_that_is_killed() -> None:
+    """It is silent, so nothing else would ever end it: a pipe breaks for who writes to it alone."""
+    program = """
+import asyncio
+from contextlib import aclosing
+from devenv.tools import process
+
+async def main():
+    argv = ["sh", "-c", "echo $$; exec sleep 60"]
+    async with aclosing(process.stream(argv, follows=True)) as lines:
+        async for line in lines:
+            print(line.text, flush=True)
+
+asyncio.run(main())
+"""
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    pid = int(await parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    async with asyncio.timeout(10):
+        while Path(f"/proc/{pid}").exists():
+            await asyncio.sleep(0.01)
+
+
+async def test_one_that_follows_and_ends_by_itself_has_its_code_and_words() -> None:
+    with pytest.raises(CommandFailed, match="the reason") as failed:
+        async for _ in process.stream(["sh", "-c", "echo the reason >&2; exit 3"], follows=True):
+            pass
+    assert failed.value.code == 3
+    assert failed.value.argv[0] == "sh"
+
+
+async def test_one_that_follows_ends_at_once_when_nobody_listens_any_more() -> None:
+    async with asyncio.timeout(2):
+        stream = process.stream(["sh", "-c", "echo $$; exec sleep 60"], follows=True)
+        async with aclosing(stream) as lines:
+            pid = int((await anext(lines)).text)
+    assert not Path(f"/proc/{pid}").exists()
