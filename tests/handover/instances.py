@@ -64,10 +64,10 @@ class Instance:
 
     def start(self) -> Instance:
         # As a job in the background of a shell, which does not take SIGQUIT; and as docker/php-fpm/gate does,
-        # signals that come too early wait. (This shell loses that at its first program, so it ends itself.)
+        # signals that come too early wait. (So they do in a bash; dash forgets it at its first program.)
         waits = "env --block-signal=TERM --block-signal=INT"
         script = (
-            'trap "" QUIT; trap "exit 143" TERM; hostname "$4"; mount --bind "$1" /etc/hosts'
+            'trap "" QUIT; hostname "$4"; mount --bind "$1" /etc/hosts'
             f' && mount --bind "$2" "$3" && shift 4 && exec {waits} "$@"'
         )
         mounts = [str(self.stack.hosts), str(self.data), str(self.stack.app / "data"), self.folder.name]
@@ -76,7 +76,7 @@ class Instance:
         first = [*waits.split(), "unshare", "-m", "-p", "-u", "-f", "--kill-child", "--mount-proc"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*first, "sh", "-c", script, "sh", *mounts, *gate],
+                [*first, "bash", "-c", script, "bash", *mounts, *gate],
                 env=self.env,
                 stdout=log,
                 stderr=log,
