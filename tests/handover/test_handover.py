@@ -101,7 +101,8 @@ def test_no_write_is_lost_and_no_request_fails_back_and_forth_under_load(
             time.sleep(0.3)
             old, owner = owner, stack.start(release)
             owner.wait_owner()
-            time.sleep(0.2)  # while both are there, the old one relays
+            # While both are there, the old one relays: those that it held, and then others.
+            old.wait_for(lambda status: status["relayed"] > status["held"])
             old.stop()
         time.sleep(0.3)
     report = result.report
