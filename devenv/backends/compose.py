@@ -111,7 +111,6 @@ class Compose:
             "PORT": str(self._stack.stack.port),
             "GATE_DATABASE": str(self._app / app.database),
             "GATE_DOCUMENT_ROOT": str(self._app / app.document_root),
-            "GATE_TRAVEL": ":".join(str(self._app / folder) for folder in app.travel),
             "GATE_WARMUP": app.warmup,
         }
 

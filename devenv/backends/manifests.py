@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,9 @@ def kustomization(
     `images`: of each service. `more`: files that are applied as well.
     """
     app, root = stack.app, Path("/app")
-    data = str((root / app.database).parent)
     values = {
         "GATE_DATABASE": str(root / app.database),
         "GATE_DOCUMENT_ROOT": str(root / app.document_root),
-        "GATE_TRAVEL": ":".join(str(root / folder) for folder in app.travel),
         "GATE_WARMUP": app.warmup,
     }
     return {
@@ -99,15 +97,36 @@ def kustomization(
                         "requests": {"cpu": stack.pod.cpu, "memory": stack.pod.memory},
                         "limits": {"memory": stack.pod.memory},
                     },
-                    "volumeMounts": [{"name": "data", "mountPath": data}],
+                    "volumeMounts": _mounts(str(root / folder) for folder in app.writable),
                 },
+                [{"name": _volume(number), "emptyDir": {}} for number in range(len(app.writable))],
             ),
         ],
     }
 
 
-def _patch(service: str, container: Mapping[str, Any]) -> dict[str, Any]:
-    template = {"spec": {"containers": [{"name": service, **container}]}}
+_MOUNT = "/app/data"
+"""Where the manifests themselves mount the volume."""
+
+
+def _volume(number: int) -> str:
+    """The name of a writable folder's volume: the first is that of the manifests."""
+    return f"data-{number}" if number else "data"
+
+
+def _mounts(paths: Iterable[str]) -> list[dict[str, str]]:
+    """A volume for each writable folder, and none for that of the manifests, if it is not one of them."""
+    mounts = [{"name": _volume(number), "mountPath": path} for number, path in enumerate(paths)]
+    if all(mount["mountPath"] != _MOUNT for mount in mounts):
+        mounts.append({"$patch": "delete", "mountPath": _MOUNT})
+    return mounts
+
+
+def _patch(
+    service: str, container: Mapping[str, Any], volumes: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    spec = {"containers": [{"name": service, **container}], **({"volumes": volumes} if volumes else {})}
+    template = {"spec": spec}
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

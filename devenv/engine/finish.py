@@ -13,6 +13,7 @@ from typing import Any
 from devenv.backends.protocol import PHP_FPM
 from devenv.engine.context import Context
 from devenv.errors import DevenvError, NotVerified
+from devenv.model.beside import Beside, beside
 from devenv.model.events import ReceiptWritten
 from devenv.model.fingerprint import checked, difference
 from devenv.model.instance import Gate, Instance
@@ -220,8 +221,14 @@ def receipt_of(
         ),
         seconds=round(time.time() - began, 3),
         snapshot=str(snapshot or ""),
+        beside=_beside(course, new.uid),
         resumed=resumed,
     )
+
+
+def _beside(course: Sequence[GateEvent], uid: str) -> Beside | None:
+    told = [event for event in course if event["uid"] == uid and event["phase"] == "changes"]
+    return beside(told[-1], told[-1].get("left")) if told else None
 
 
 def _by_bytes(both: Compared) -> str:

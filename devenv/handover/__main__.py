@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     taken.add_argument("file", metavar="FILE", type=Path)
     taken.add_argument("into", metavar="INTO", type=Path)
     add("fingerprint", _fingerprint, "rows and hash of each table")
-    save = add("snapshot", _snapshot, "save database and travelling folders")
+    save = add("snapshot", _snapshot, "save the database and what has changed beside it")
     save.add_argument(
         "-o", "--output", metavar="FILE", help="write to FILE, '-' is stdout, not to the volume"
     )

@@ -36,9 +36,9 @@ from .wire import SMALL, Fields, Reply, Request
 STRANGERS = 16
 """So many connections at a time whose peers have not shown yet that they know the secret."""
 LARGE = 256 << 20
-LIMITS = {"pages": LARGE, "travel": LARGE}
+LIMITS = {"pages": LARGE, "changes": LARGE}
 """Of a request's body, in bytes, where that is not `SMALL`: the hashes of all blocks (16 bytes for each
-32 KiB of a database), and the list of all travelling files."""
+32 KiB of a database), and the list of all files that have changed."""
 
 Answer = Callable[[Request], Reply]
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from . import database, scratch
+from . import changes, database, scratch
 from .attempt import Attempt
 from .control import Server
 from .ending import Ending
@@ -47,7 +47,7 @@ class Gate:
             "lease": self._owner.claim,
             "renew": self._owner.renew,
             "pages": self._owner.pages,
-            "travel": self._owner.travel,
+            "changes": self._owner.changes,
             "complete": self._owner.complete,
             "release": self._owner.release,
             "moved": self._owner.moved,
@@ -77,6 +77,7 @@ class Gate:
         )
         # That we have its port says that no other gate is at work in these folders.
         scratch.clear(self._settings, instance.record)
+        await in_thread(changes.populate, self._settings)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         watching = [
             asyncio.create_task(self._keep(self._watch_servers)),

@@ -11,11 +11,11 @@ import sys
 import time
 import traceback
 from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import database, snapshot, travel
+from . import changes, database, snapshot
 from .instance import Instance, address, in_thread
 from .placement import Placement
 from .problem import Problem
@@ -167,21 +167,42 @@ class Owner:
         )
 
     async def pages(self, request: Request) -> Reply:
-        """The blocks of the frozen file that the successor lacks (it sends the hashes of its own)."""
+        """The blocks of the frozen file that the successor lacks (it sends the hashes of its own); or of
+        another one, at `path`."""
         lease = self._require_lease(request)
         source = self._settings.database
+        if "path" in request.fields:
+            return await self._pages_beside(request)
         with passed_on(self._outgoing) as path:
             blocks, lease.sha256 = await in_thread(database.write_difference, source, request.body, path)
             self._require_lease(request)
         return Reply({"blocks": blocks, "sha256": lease.sha256, "size": source.stat().st_size}, path)
 
-    async def travel(self, request: Request) -> Reply:
-        """What differs in the travelling folders; without a lease it is only most of it."""
-        if not request.fields.get("early"):
-            self._require_lease(request)
+    async def _pages_beside(self, request: Request) -> Reply:
+        key = str(request.fields["path"])
+        source = changes.folder_of(self._settings, key).path_of(key)
         with passed_on(self._outgoing) as path:
-            await in_thread(travel.pack, self._settings.travel, json.loads(request.body), path)
-        return Reply({}, path)
+            _, sha256 = await in_thread(database.write_difference, source, request.body, path)
+            self._require_lease(request)
+        about = source.stat()
+        fields = {"sha256": sha256, "size": about.st_size, "mode": about.st_mode & 0o7777}
+        return Reply({**fields, "mtime": about.st_mtime_ns}, path)
+
+    async def changes(self, request: Request) -> Reply:
+        """What the successor lacks of the changes beside the database; without a lease only most of it."""
+        early = bool(request.fields.get("early"))
+        if not early:
+            self._require_lease(request)
+
+        def work() -> Fields:
+            known = json.loads(request.body)
+            counted = changes.pack(self._settings, known, path, still=not early)
+            left = changes.left(self._settings) if early else {}
+            return {**asdict(counted), "left": {key: asdict(one) for key, one in left.items()}}
+
+        with passed_on(self._outgoing) as path:
+            fields = await in_thread(work)
+        return Reply(fields, path)
 
     async def complete(self, request: Request) -> Reply:
         """Let go: from the answer on the successor owns the database. Can be asked again."""
@@ -335,7 +356,7 @@ class Owner:
         finally:
             self.restoring = False
             if not self._instance.record.staged:
-                await in_thread(travel.remove, self._settings.staging)
+                await in_thread(changes.discard, self._settings)
 
     async def _restore(self, snapshot_file: Path) -> Fields:
         instance, settings, deadlines = self._instance, self._settings, self._settings.deadlines

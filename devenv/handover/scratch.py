@@ -62,8 +62,9 @@ def clear(settings: Settings, record: Record) -> None:
             sweep(folder)
     if not record.staged:
         # What was staged can be all that there is; everything else is fetched or extracted anew.
-        for folder in (settings.staging, settings.aside):
-            shutil.rmtree(folder, ignore_errors=True)
+        for writable in settings.writable:
+            for folder in (writable.staged.parent, writable.aside):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -5,12 +5,58 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from .database import SIDE_FILES
 from .deadlines import Deadlines
 from .problem import Problem
 
 Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Writable:
+    """A folder in which the application may write. What the gate has in it is on the same file system: it is
+    put in place by renaming."""
+
+    path: Path
+    key: str
+    """From the application's folder on, as in "wp-content/uploads": the same in each release."""
+    own: Path
+    """The gate's own folder in it."""
+    pristine: Path
+    """What the image has there."""
+    untouched: frozenset[Path] = frozenset()
+    """What else in it is not the application's doing: the database, which travels by itself."""
+
+    @property
+    def staged(self) -> Path:
+        """Changes that are about to be put in place."""
+        return self.own / "incoming/changes"
+
+    @property
+    def aside(self) -> Path:
+        """What was in the place of what has been put there, for as long as that may be undone."""
+        return self.own / "aside"
+
+    def is_own(self, path: Path) -> bool:
+        return path == self.own or path in self.untouched
+
+    def key_of(self, path: Path) -> str:
+        return f"{self.key}/{path.relative_to(self.path)}"
+
+    def holds_own(self, path: Path) -> bool:
+        """Whether what is not the application's doing is in it, or is it."""
+        return any(one.is_relative_to(path) for one in (self.own, *self.untouched))
+
+    def path_of(self, key: str) -> Path:
+        return self.path / PurePosixPath(key).relative_to(self.key)
+
+    def pristine_of(self, key: str) -> Path:
+        return self.pristine / PurePosixPath(key).relative_to(self.key)
+
+    def key_of_staged(self, path: Path) -> str:
+        return f"{self.key}/{path.relative_to(self.staged)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +65,13 @@ class Settings:
     database: Path
     seed: Path | None
     """The content of a first deployment; None: the first server start creates it."""
-    travel: tuple[Path, ...]
-    """Folders that move together with the database: sessions, uploads."""
+    root: Path
+    """The application's folder."""
+    writable: tuple[Writable, ...]
+    """Folders in which the application may write, the database's among them. What it has changed in them
+    travels with the database: sessions, uploads."""
+    leave: tuple[str, ...]
+    """What in them need not: caches. From the application's folder on."""
     peers: tuple[str, ...]
     """Names or addresses under which the instances of this application are found."""
     control_name: str | None
@@ -40,38 +91,64 @@ class Settings:
 
     @property
     def staging(self) -> Path:
-        """What is about to be put in place: `staged`, and the travelling folders below `staged_travel`."""
+        """What is about to be put in place: `staged`, what has changed beside it, and what that is."""
         return self.state / "incoming"
-
-    @property
-    def aside(self) -> Path:
-        """What was in the place of what has been put there, for as long as that may be undone."""
-        return self.state / "aside"
 
     @property
     def staged(self) -> Path:
         return self.staging / "database.sqlite"
 
     @property
-    def staged_travel(self) -> Path:
-        return self.staging / "travel"
+    def staged_changes(self) -> Path:
+        """The list of the changes that are staged, which lie in the folders themselves."""
+        return self.staging / "changes.json"
+
+    @property
+    def staged_carried(self) -> Path:
+        return self.staging / "carried.json"
+
+    @property
+    def carried(self) -> Path:
+        """Which changes of earlier instances the image does not show."""
+        return self.state / "carried.json"
+
+    @property
+    def populated(self) -> Path:
+        """Is there once the folders have what the image has there; as old as the instance."""
+        return self.state / "populated"
+
+    def key_of(self, path: Path) -> str:
+        return str(path.relative_to(self.root))
+
+    def is_left(self, key: str) -> bool:
+        return any(PurePosixPath(key).is_relative_to(one) for one in self.leave)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
         database = Path(env.get("GATE_DATABASE", "/app/data/database.sqlite"))
-        travel = env.get("GATE_TRAVEL", str(database.parent / "sessions"))
         seed = env.get("GATE_SEED", "/app/seed/database.sqlite")
         snapshots = env.get("GATE_SNAPSHOTS", "/snapshots")
         mark = env.get("GATE_MARK")
         state = Path(env.get("GATE_STATE", str(database.parent / ".gate")))
-        folders = tuple(Path(path) for path in travel.split(":") if path)
-        for folder in folders:
-            _require_apart(folder, database, state)
+        root = Path(env.get("GATE_ROOT") or _root(database))
+        pristine = Path(env.get("GATE_PRISTINE", "/opt/gate/pristine"))
+        writable = tuple(
+            writable_folder(path, root, pristine, database, state)
+            for path in _paths(env.get("GATE_WRITABLE") or str(database.parent), root)
+        )
+        if not any(database.is_relative_to(folder.path) for folder in writable):
+            raise Problem(
+                "the database lies in no writable folder",
+                f"it is {database}, and GATE_WRITABLE names {', '.join(str(one.path) for one in writable)}",
+                "name its folder there as well",
+            )
         return cls(
             release=env.get("GATE_RELEASE", "unknown"),
             database=database,
             seed=Path(seed) if seed else None,
-            travel=folders,
+            root=root,
+            writable=writable,
+            leave=tuple(_key(path, root, "GATE_LEAVE") for path in _paths(env.get("GATE_LEAVE", ""), root)),
             peers=tuple(name.strip() for name in env.get("GATE_PEERS", "php-fpm").split(",")),
             control_name=env.get("GATE_CONTROL_NAME") or None,
             secret_file=Path(env.get("GATE_SECRET_FILE", "/run/secrets/handover")),
@@ -104,19 +181,37 @@ class Settings:
         return secret
 
 
-def _require_apart(folder: Path, database: Path, state: Path) -> None:
-    """It is replaced as a whole, and what is in it with it."""
-    why = ""
-    if database.is_relative_to(folder) or state.is_relative_to(folder) or folder.is_relative_to(state):
-        why = f"it holds what the gate itself looks after: {database} and {state}"
-    elif folder.exists() and not folder.is_dir():
-        why = "it is a file"
-    if why:
+def _root(database: Path) -> Path:
+    app = Path("/app")
+    return app if database.is_relative_to(app) else database.parent.parent
+
+
+def _paths(text: str, root: Path) -> list[Path]:
+    """From the application's folder on, where they do not say otherwise."""
+    return [root / path for path in text.split(":") if path]
+
+
+def _key(path: Path, root: Path, name: str) -> str:
+    if not path.is_relative_to(root) or path == root:
         raise Problem(
-            "a travelling folder cannot be one",
-            f"GATE_TRAVEL names {folder}, and {why}",
-            f"name a folder beside the database, as {database.parent / 'uploads'}",
+            "a folder is not the application's",
+            f"{name} names {path}, which is not in {root}",
+            "name one in it; GATE_ROOT says where the application is",
         )
+    return str(path.relative_to(root))
+
+
+def writable_folder(path: Path, root: Path, pristine: Path, database: Path, state: Path) -> Writable:
+    """The one at `path`, of an application in `root`."""
+    key = _key(path, root, "GATE_WRITABLE")
+    if path.exists() and not path.is_dir():
+        raise Problem(
+            "a writable folder is a file", f"GATE_WRITABLE names {path}", "name the folder that it is in"
+        )
+    if not database.is_relative_to(path):
+        return Writable(path, key, path / state.name, pristine / key)
+    files = (database, *(Path(f"{database}{suffix}") for suffix in SIDE_FILES))
+    return Writable(path, key, state, pristine / key, frozenset(files))
 
 
 def _address(text: str) -> Address:

@@ -1,8 +1,8 @@
-"""A snapshot: one tar file with the database, the travelling folders, and what they are.
+"""A snapshot: one tar file with the database, what has changed beside it, and what they are.
 
-``snapshot.json`` {format, lineage, epoch, release, time, sequence, sha256, bytes, damage, fingerprint},
-``database.sqlite`` and ``travel.tar``. A damaged database is saved as it is: then ``damage`` says
-what is wrong with it, and ``fingerprint`` is null if not all of it can be read.
+``snapshot.json`` {format, lineage, epoch, release, time, sequence, sha256, bytes, damage, fingerprint,
+changed, left}, ``database.sqlite`` and ``changes.tar``. A damaged database is saved as it is: then ``damage``
+says what is wrong with it, and ``fingerprint`` is null if not all of it can be read.
 """
 
 from __future__ import annotations
@@ -16,25 +16,27 @@ import socket
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, cast
 
 from . import archive as archives
-from . import database, travel
+from . import changes, database
 from . import mark as marks
 from .archive import Archive, Unsound
 from .fingerprint import fingerprint
 from .problem import Problem
-from .record import FORMAT, Record, Role, sync_folder
+from .record import Record, Role, sync_folder
 from .scratch import Scratch
 from .settings import Settings
 
 Description = dict[str, Any]
+FORMAT = 2
 _MOST = (1 << 63) - 1
 """Of a count that is believed."""
 KEPT = 10
 """So many snapshots stay in the volume."""
-_ABOUT, _DATABASE, _TRAVEL = "snapshot.json", "database.sqlite", "travel.tar"
+_ABOUT, _DATABASE, _CHANGES = "snapshot.json", "database.sqlite", "changes.tar"
 _ABOUT_SIZE = 8 << 20
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -77,7 +79,7 @@ class Taken:
         scratch = self._folder.path
         copy = scratch / "database.sqlite"
         database.need_space(scratch, settings.database.stat().st_size)
-        parts = ["snapshot.json", "database.sqlite", "travel.tar"]
+        parts = [_ABOUT, _DATABASE, _CHANGES]
         if record.role is Role.OWNER:
             # First: SQLite may remove those of a file that it takes for none of its own.
             sides = _side_files(settings.database, scratch) if still else []
@@ -90,7 +92,8 @@ class Taken:
                 parts += sides
         else:
             shutil.copyfile(settings.database, copy)
-        travel.pack(settings.travel, {}, scratch / "travel.tar")
+        changed = changes.pack(settings, {}, scratch / _CHANGES, still=still)
+        left = changes.left(settings)
         damage = database.check(copy).damage
         try:
             content = fingerprint(copy)
@@ -107,6 +110,8 @@ class Taken:
             "bytes": copy.stat().st_size,
             "damage": damage,
             "fingerprint": content,
+            "changed": asdict(changed),
+            "left": {key: asdict(one) for key, one in left.items()},
         }
         (scratch / "snapshot.json").write_text(json.dumps(description))
         self._parts = parts
@@ -298,7 +303,7 @@ def _opened(path: Path) -> Iterator[tuple[Archive, Description]]:
             parts = archive.members()
         except (Unsound, OSError) as error:
             raise _no_snapshot(path, str(error)) from error
-        if missing := [name for name in (_DATABASE, _TRAVEL) if name not in parts]:
+        if missing := [name for name in (_DATABASE, _CHANGES) if name not in parts]:
             raise _no_snapshot(path, f"it is not whole: {missing[0]} is not in it")
         if parts[_DATABASE].size != description["bytes"]:
             raise _no_snapshot(path, "it is not whole: its database is not as large as it says")
@@ -347,6 +352,14 @@ def _is_damage(value: object) -> bool:
     return value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value))
 
 
+def _is_counted(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_count(value.get(name)) for name in ("files", "bytes"))
+
+
+def _is_all_counted(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_counted, value.values()))
+
+
 _SAID: dict[str, Callable[[object], bool]] = {
     "lineage": _is_word,
     "epoch": _is_count,
@@ -356,6 +369,8 @@ _SAID: dict[str, Callable[[object], bool]] = {
     "bytes": _is_count,
     "sequence": lambda value: value is None or _is_count(value),
     "damage": _is_damage,
+    "changed": lambda value: value is None or _is_counted(value),
+    "left": lambda value: value is None or _is_all_counted(value),
     "fingerprint": lambda value: value is None or isinstance(value, dict),
 }
 """What a snapshot says of itself, and whether it is of the right kind; null where it says nothing."""
@@ -363,15 +378,15 @@ _SAID: dict[str, Callable[[object], bool]] = {
 
 def stage(path: Path, settings: Settings) -> Description:
     """Unpack the snapshot at `path` into the staging folder, on the disk and checked: see `Placement`."""
-    staging, folders = settings.staging, settings.travel
-    copy, archive = settings.staged, staging / _TRAVEL
+    staging = settings.staging
+    copy, archive = settings.staged, staging / _CHANGES
     with _opened(path) as (source, description):
-        shutil.rmtree(staging, ignore_errors=True)
+        changes.discard(settings)
         staging.mkdir(parents=True)
         parts = source.members()
-        # What travels is unpacked beside its archive.
-        database.need_space(staging, parts[_DATABASE].size + 2 * parts[_TRAVEL].size)
-        travel.require_place(staging, folders)
+        # What has changed is unpacked beside its archive.
+        database.need_space(staging, parts[_DATABASE].size + 2 * parts[_CHANGES].size)
+        changes.require_place(settings)
         try:
             for target in (copy, archive):
                 _extract(source, target)
@@ -384,10 +399,13 @@ def stage(path: Path, settings: Settings) -> Description:
     if damage and not description.get("damage"):
         raise _no_snapshot(path, f"its database is damaged: {'; '.join(damage)}")
     try:
-        travel.unpack(archive, settings.staged_travel)
+        received = changes.unpack(archive, settings)
     except Problem as problem:
         raise _no_snapshot(path, f"{problem.error}: {problem.why}") from problem
     archive.unlink()
+    if received.apart:
+        raise _no_snapshot(path, f"{received.apart[0]} is not in it")
+    changes.write_down(received, settings)
     return description
 
 

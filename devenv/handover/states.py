@@ -76,7 +76,7 @@ TABLE = (
         Role.OWNER,
         State.STARTING,
         While.NEVER,
-        "the database and the travelling folders, in their places",
+        "the database and what has changed beside it, in their places",
         "nobody: another instance may have begun as well",
     ),
     Transition(

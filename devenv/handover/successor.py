@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from . import database, fcgi, snapshot, told, travel
+from . import changes, database, fcgi, snapshot, told
 from . import mark as marks
 from .discovery import Nobody, Seen, choose, yields
 from .instance import Instance, in_thread, missing
@@ -42,7 +42,8 @@ class Course:
         self._deadlines = instance.settings.deadlines
         self._staging = instance.settings.staging
         self._staged = instance.settings.staged
-        self._travel = instance.settings.staged_travel
+        self._blocks: dict[str, bytes] = {}
+        """Hashes of what is large among the changes that are staged, by path."""
         self._placement = Placement(instance.settings)
         self._owner = ""
         self._giver = ""
@@ -187,9 +188,6 @@ class Course:
         """Nobody has a database: begin with the one on disk, a snapshot's, or the seed."""
         settings, instance = self._settings, self._instance
         settings.database.parent.mkdir(parents=True, exist_ok=True)
-        for folder in settings.travel:
-            # A volume hides those of the image.
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         begins: Fields = {}
         if not instance.record.staged:
             mark = None
@@ -256,7 +254,7 @@ class Course:
 
     def _stage_seed(self, seed: Path) -> None:
         database.need_space(self._settings.database.parent, seed.stat().st_size)
-        travel.remove(self._staging)
+        changes.discard(self._settings)
         self._staging.mkdir(parents=True)
         shutil.copyfile(seed, self._staged)
         _sync(self._staged)
@@ -299,16 +297,18 @@ class Course:
     async def _prepare(self, peer: Peer, *, warm: bool) -> bytes:
         """All that can be done while the owner serves: most of the content, and all checks."""
         started = time.monotonic()
-        shutil.rmtree(self._staging, ignore_errors=True)
+        await in_thread(changes.discard, self._settings)
         self._staging.mkdir(parents=True)
         token = self._instance.record.token
         status, _ = await in_thread(peer.call, "status")
         self._giver = status["uid"]
         await in_thread(database.need_space, self._staging, status["size"])
-        travel.require_place(self._staging, self._settings.travel)
+        await in_thread(changes.require_place, self._settings)
         answer = await in_thread(peer.fetch, "copy", {"token": token}, self._staged)
-        await self._fetch_travel(peer, early=True)
         self.say("copy", bytes=answer["size"], ms=_ms(started))
+        started = time.monotonic()
+        beside = await self._fetch_changes(peer, early=True)
+        self.say("changes", **beside, ms=_ms(started))
         started = time.monotonic()
         checked = await in_thread(database.check, self._staged)
         if checked != database.Checked(answer["damage"], answer["foreign_keys"]):
@@ -405,22 +405,51 @@ class Course:
                 "look at the disk of the new instance, then try again",
                 final=False,
             )
-        await self._fetch_travel(peer, early=False)
+        await self._fetch_changes(peer, early=False)
         self.say("pages", blocks=answer["blocks"], bytes=answer["size"], ms=_ms(started))
         return sha256
 
-    async def _fetch_travel(self, peer: Peer, *, early: bool) -> None:
-        token = self._instance.record.token
-        archive, listed = self._staging / "travel.tar", self._staging / "travel.json"
+    async def _fetch_changes(self, peer: Peer, *, early: bool) -> Fields:
+        """How many files and bytes have changed, and what of them is left behind."""
+        settings, token = self._settings, self._instance.record.token
+        archive = self._staging / "changes.tar"
 
-        def work() -> None:
-            known = {} if early else json.loads(listed.read_bytes())
+        def work() -> Fields:
+            before = None if early else changes.written_down(settings)
+            known = before.has if before else {}
             fields = {"token": token, "early": early}
-            peer.fetch("travel", fields, archive, json.dumps(known).encode())
-            listed.write_text(json.dumps(travel.unpack(archive, self._travel)))
+            answer: Fields = peer.fetch("changes", fields, archive, json.dumps(known).encode())
+            received = changes.unpack(archive, settings)
+            for key in received.apart:
+                self._fetch_blocks(peer, key)
+            changes.write_down(received, settings)
             archive.unlink()
+            if early:
+                self._blocks = {
+                    key: database.block_hashes(changes.staged(settings, key))
+                    for key, value in received.has.items()
+                    if changes.is_file(value) and value[0] >= changes.APART
+                }
+            return {name: answer[name] for name in ("files", "bytes", "left")}
 
-        await in_thread(work)
+        return await in_thread(work)
+
+    def _fetch_blocks(self, peer: Peer, key: str) -> None:
+        """Bring a large file that is staged to what the owner has of it."""
+        path, difference = changes.staged(self._settings, key), self._staging / "pages"
+        fields = {"token": self._instance.record.token, "path": key}
+        answer = peer.fetch("pages", fields, difference, self._blocks.get(key, b""))
+        database.apply_difference(path, difference, answer["size"])
+        difference.unlink()
+        if (sha256 := database.sha256(path)) != answer["sha256"]:
+            raise Problem(
+                f"the copy of {key} is not the owner's",
+                f"its SHA-256 is {sha256}, the owner's {answer['sha256']}",
+                "look at the disk of the new instance, then try again",
+                final=False,
+            )
+        path.chmod(answer["mode"])
+        os.utime(path, ns=(answer["mtime"], answer["mtime"]))
 
     async def _complete(self) -> None:
         """After a restart: everything is here and on the disk."""
@@ -481,8 +510,12 @@ class Course:
         await self._prove(owner)
 
     def _tidy(self) -> None:
-        shutil.rmtree(self._staging, ignore_errors=True)
+        self._discard_staged()
         self._placement.forget()
+
+    def _discard_staged(self) -> None:
+        with contextlib.suppress(OSError):  # the next gate that starts here removes it
+            changes.discard(self._settings)
 
     async def _ask_complete(self, peer: Peer | None) -> tuple[Fields, Address]:
         """The owner's answer, and where it is. `Refused` is raised by its own word alone."""
@@ -549,7 +582,7 @@ class Course:
                 peer.call("release", fields)
 
         await in_thread(work)
-        shutil.rmtree(self._staging, ignore_errors=True)
+        await in_thread(self._discard_staged)
         self._relay_again()
 
     def _relay_again(self) -> None:

@@ -152,6 +152,8 @@ class BuiltImages:
             "RELEASE": wanted.release,
             "DOCUMENT_ROOT": app.document_root,
             "DATABASE": app.database,
+            "WRITABLE": ":".join(app.writable),
+            "LEAVE": ":".join(app.leave),
         }
 
     async def _revision(self) -> str:

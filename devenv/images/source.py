@@ -31,12 +31,12 @@ def require_fit(folder: Path, app: AppSection) -> None:
             "[app] database of devenv.toml names the SQLite file",
             "name a file in it",
         )
-    for one in app.travel:
+    for one in app.writable:
         if (folder / one).exists() and not (folder / one).is_dir():
             raise ConfigError(
                 f"{folder / one} is no folder",
-                "[app] travel of devenv.toml names folders that an instance puts in place as a whole",
-                "put it in a folder of its own, and name that one",
+                "[app] writable of devenv.toml names folders",
+                "name the folder that it is in",
             )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from devenv.model import beside
 from devenv.model import receipt as receipts
 from devenv.model.events import Answer
 from devenv.model.words import age, name, quoted, short
@@ -74,6 +75,11 @@ def _snapshots(data: Data) -> list[str]:
     ]
 
 
+def _snapshot(data: Data) -> list[str]:
+    words = beside.in_words(beside.of_snapshot(data))
+    return [quoted(str(data["path"])), *([f"  {words}"] if words else [])]
+
+
 def _receipts(data: Data) -> list[str]:
     if not data["receipts"]:
         return ["no receipts yet; an upgrade leaves one"]
@@ -137,7 +143,7 @@ _KINDS: dict[str, Words] = {
     "mends": _mends,
     "undo": _undo,
     "push": _push,
-    "snapshot": lambda data: [quoted(str(data["path"]))],
+    "snapshot": _snapshot,
     "restore": lambda data: [f"content of {data['path']} in {data['instance']}"],
     "path": lambda data: [f"{quoted(key):8} {value}" for key, value in data.items()],
 }

@@ -10,9 +10,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _DATABASE = "data/database.sqlite"
-_SIDE_FILES = ("-wal", "-shm", "-journal")
 _OURS = (".gate", "seed")
-"""The gate's own folder beside the database, and where the content of a first start lies."""
+"""The gate's own folder in each writable one, and where the content of a first start lies."""
+CACHES = (
+    "var/cache", "var/log",
+    "storage/framework/cache", "storage/framework/views", "storage/logs", "bootstrap/cache",
+    "wp-content/cache", "wp-content/upgrade",
+)  # fmt: skip
+"""What Symfony, Laravel and WordPress make anew by themselves."""
 
 
 def _below(text: str) -> str:
@@ -46,19 +51,35 @@ class AppSection(BaseModel):
     database: Below = _DATABASE
     """Below the application's folder, in a folder of its own; the SQLite file that travels from instance to
     instance."""
-    travel: tuple[Below, ...] = Field(
-        default=("data/sessions",), description="Left out: `sessions`, beside the database."
+    writable: tuple[Below, ...] = Field(
+        default=("data",), description="Left out: the folder of the database."
     )
-    """Folders that travel with it, beside it: sessions, uploads."""
+    """Folders in which the application may write; one of them holds the database. What an instance makes,
+    changes or removes there is content, which the next one gets: sessions, uploads, further databases."""
+    leave: tuple[Below, ...] = Field(
+        default=(), description="Left out: caches of Symfony, Laravel, WordPress."
+    )
+    """What in them need not: caches, logs."""
     warmup: Annotated[str, AfterValidator(_warmup)] = "/healthz"
     """A path that a new release must answer before it gets the content."""
 
     @model_validator(mode="before")
     @classmethod
-    def _beside_the_database(cls, given: Any) -> Any:
-        """Sessions lie where the database does, wherever that is."""
-        if isinstance(given, dict) and "travel" not in given and isinstance(given.get("database"), str):
-            return {**given, "travel": (str(PurePosixPath(given["database"]).parent / "sessions"),)}
+    def _by_default(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        if "travel" in given:
+            raise ValueError(
+                "travel: there is no such key any more: all that changes in `writable` travels; remove it"
+            )
+        database = given.get("database", _DATABASE)
+        if "writable" not in given and isinstance(database, str):
+            given = {**given, "writable": (str(PurePosixPath(database).parent),)}
+        writable = given.get("writable", ())
+        if "leave" not in given and isinstance(writable, list | tuple):
+            tops = [PurePosixPath(one) for one in writable if isinstance(one, str)]
+            caches = (one for one in CACHES if any(top in PurePosixPath(one).parents for top in tops))
+            given = {**given, "leave": tuple(caches)}
         return given
 
     @model_validator(mode="after")
@@ -77,24 +98,32 @@ def _unfit(app: AppSection) -> Iterator[str]:
             f"database: {app.database!r} lies in the application's own folder, which would become the"
             f" instance's: give it one of its own, as data/{database.name}"
         )
-    if root.is_relative_to(home):
+    elif root.is_relative_to(home):
         yield (
             f"database: its folder {str(home)!r} holds the document root {app.document_root!r}, which would"
             " become the instance's: give the database a folder of its own"
         )
     if home.parts[:1] == ("seed",) or ".gate" in database.parts:
         yield f"database: {' and '.join(_OURS)} are folders of devenv's own: choose another one"
-    folders = [PurePosixPath(one) for one in app.travel]
+    folders = [PurePosixPath(one) for one in app.writable]
     for folder in folders:
-        inside = f"name what is in it, as {home / 'uploads'}"
-        if database.is_relative_to(folder):
-            yield f"travel: {str(folder)!r} holds the database, which travels by itself: {inside}"
-        if not folder.is_relative_to(home):
-            yield f"travel: {str(folder)!r} is not in {str(home)!r}, the folder of the database: {inside}"
-        if ".gate" in folder.parts:
-            yield f"travel: {str(folder)!r} is in a folder of devenv's own"
-        if str(folder) in {f"{app.database}{suffix}" for suffix in _SIDE_FILES}:
-            yield f"travel: {str(folder)!r} is a file of SQLite's, which goes with the database"
+        if folder == PurePosixPath():
+            if home != folder:
+                yield "writable: '.' is all of the application: name the folders in it that change"
+        elif root.is_relative_to(folder):
+            yield (
+                f"writable: {str(folder)!r} holds the document root {app.document_root!r}, which would become"
+                " the instance's: name what changes in it"
+            )
+        if folder.parts[:1] == ("seed",) or ".gate" in folder.parts:
+            yield f"writable: {' and '.join(_OURS)} are folders of devenv's own: choose another one"
+    if home != PurePosixPath() and not any(database.is_relative_to(folder) for folder in folders):
+        yield f"writable: none of these folders holds the database {app.database!r}: add {str(home)!r}"
     for one, other in combinations(folders, 2):
         if one.is_relative_to(other) or other.is_relative_to(one):
-            yield f"travel: {str(one)!r} and {str(other)!r} are in one another: name the outer one, once"
+            yield f"writable: {str(one)!r} and {str(other)!r} are in one another: name the outer one, once"
+    for one in map(PurePosixPath, app.leave):
+        if not any(folder in one.parents for folder in folders):
+            yield f"leave: {str(one)!r} is in no writable folder, so there is nothing to leave"
+        if database.is_relative_to(one):
+            yield f"leave: {str(one)!r} holds the database, which never stays behind"

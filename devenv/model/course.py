@@ -21,7 +21,8 @@ _OWNER = {
 _SUCCESSOR = {
     "discover": "looks for the owner",
     "found": "copies while the owner serves",
-    "copy": "checks the copy",
+    "copy": "copies what lies beside the database",
+    "changes": "checks the copy",
     "checked": "warms up",
     "warmed": "ready to take over",
     "lease": "asks for the lease",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter
 
+from devenv.model.beside import Beside, in_words
 from devenv.model.words import name, short
 
 FORMAT = 1
@@ -61,6 +62,8 @@ class Receipt:
     """Side, phase and milliseconds since the first one."""
     seconds: float
     snapshot: str = ""
+    beside: Beside | None = None
+    """What came along beside the database; None where the gate did not tell."""
     probe: Mapping[str, Any] | None = None
     resumed: bool = False
     """Finished by a later run than the one that began it."""
@@ -141,6 +144,8 @@ def words(receipt: Receipt) -> list[str]:
     for named, table in tables:
         mark = "=" if table.same else "≠"
         lines.append(f"  {named:{width}}  {_rows(table.before)}  {_rows(table.after)}  {mark}")
+    if beside := in_words(receipt.beside):
+        lines.append(f"  {beside}")
     if receipt.closed_ms is not None:
         lines.append(
             f"  closed for {receipt.closed_ms:.0f} ms; held {receipt.held}, relayed {receipt.relayed}"

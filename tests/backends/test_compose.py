@@ -13,9 +13,8 @@ from devenv.backends import settings
 from devenv.backends.compose import Compose
 from devenv.backends.protocol import HTTPD, PHP_FPM, SERVICES
 from devenv.errors import NotFit
-from devenv.model.app import AppSection
 from devenv.model.stack import Stack, StackSection
-from devenv.tools import docker, process
+from devenv.tools import docker
 from tests.backends.conftest import NAME, free_port, images_of
 
 pytestmark = pytest.mark.engine
@@ -91,17 +90,6 @@ async def test_a_stack_whose_settings_were_removed_can_be_removed(
         await backend.stop()
         await backend.remove_all(content=True)
     assert await backend.instances() == []
-
-
-async def test_nothing_travels_where_nothing_shall(tmp_path: Path) -> None:
-    """An empty value is one: compose must not put its own in its place."""
-    stack = Stack(stack=StackSection(name=NAME, port=free_port()), app=AppSection(travel=()))
-    backend = Compose(stack, assets.compose_file(), tmp_path / "compose.env")
-    await backend.prepare(dict.fromkeys(SERVICES, "v1"))
-    argv = ["docker", "compose", "-f", str(assets.compose_file())]
-    argv += ["--env-file", str(tmp_path / "compose.env"), "config", "--format", "json"]
-    shown = json.loads((await process.run(argv)).stdout)
-    assert shown["services"][PHP_FPM]["environment"]["GATE_TRAVEL"] == ""
 
 
 def test_a_settings_file_says_to_docker_compose_what_it_says_to_us(tmp_path: Path) -> None:

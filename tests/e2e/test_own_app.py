@@ -33,7 +33,6 @@ DESCRIBED = """
 source = "shop"
 document_root = "web"
 database = "store/content.sqlite"
-travel = ["store/uploads"]
 warmup = "/"
 
 [probe]

@@ -43,7 +43,6 @@ class Instance:
             "GATE_RELEASE": release,
             "GATE_DATABASE": str(stack.app / "data/database.sqlite"),
             "GATE_SEED": "",
-            "GATE_TRAVEL": str(stack.app / "data/uploads"),
             "GATE_SNAPSHOTS": str(stack.snapshots),
             "GATE_SECRET_FILE": str(stack.secret_file),
             "GATE_DOCUMENT_ROOT": str(stack.app),

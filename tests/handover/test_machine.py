@@ -49,7 +49,7 @@ QUICK = {
     "GATE_DEADLINE_REPLY": "3",
     "GATE_DEADLINE_LINGER": "0.2",
 }
-VERBS = ("status", "copy", "lease", "renew", "pages", "travel", "complete", "release", "take-back")
+VERBS = ("status", "copy", "lease", "renew", "pages", "changes", "complete", "release", "take-back")
 ANY = st.integers(0, 2)
 """Which of the instances that there are."""
 

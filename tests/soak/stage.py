@@ -29,7 +29,6 @@ PATIENCE = 60.0
 _DESCRIBED = """
 [app]
 source = "app"
-travel = ["data/uploads"]
 warmup = "/"
 """
 

@@ -470,7 +470,7 @@ def snapshot() -> bytes:
     }  # fmt: skip
     with tarfile.open(fileobj=whole, mode="w") as tar:
         for name, content in {
-            "snapshot.json": json.dumps(said).encode(), "database.sqlite": b"abc", "travel.tar": b""
+            "snapshot.json": json.dumps(said).encode(), "database.sqlite": b"abc", "changes.tar": b""
         }.items():  # fmt: skip
             about = tarfile.TarInfo(name)
             about.size = len(content)

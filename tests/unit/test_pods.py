@@ -150,7 +150,7 @@ def test_a_rollout_is_at_its_end_when_only_new_pods_are_there_and_available(
 
 
 def test_the_kustomization_has_the_stacks_values_and_no_secret() -> None:
-    stack = Stack(app=AppSection(database="data/blog.sqlite", travel=("data/a", "data/b"), warmup="/up"))
+    stack = Stack(app=AppSection(database="data/blog.sqlite", writable=("data", "web/files"), warmup="/up"))
     images = {"httpd": "httpd:v1", "php-fpm": "php-fpm:v2"}
     made = kustomization(stack, images, "../overlay", httpd=2, namespace="team", more=["mark.json"])
     assert made["resources"] == ["../overlay", "mark.json"]
@@ -158,10 +158,25 @@ def test_the_kustomization_has_the_stacks_values_and_no_secret() -> None:
     assert '"image": "php-fpm:v2"' in made["patches"][1]["patch"]
     assert made["replicas"] == [{"name": "httpd", "count": 2}]
     patch = made["patches"][1]["patch"]
-    for value in ("/app/data/blog.sqlite", "/app/data/a:/app/data/b", "/up"):
+    for value in ("/app/data/blog.sqlite", "/up"):
         assert value in patch
+    mounts = [{"name": "data", "mountPath": "/app/data"}, {"name": "data-1", "mountPath": "/app/web/files"}]
+    spec = json.loads(patch)["spec"]["template"]["spec"]
+    assert spec["containers"][0]["volumeMounts"] == mounts
+    assert spec["volumes"] == [{"name": "data", "emptyDir": {}}, {"name": "data-1", "emptyDir": {}}]
     assert '"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}' in patch
     assert made["secretGenerator"][0]["files"] == ["app_secret", "handover"]
+
+
+def test_a_folder_of_the_manifests_that_this_application_does_not_write_to_is_no_volume() -> None:
+    stack = Stack(app=AppSection(database="var/data.db"))
+    images = {"httpd": "httpd:v1", "php-fpm": "php-fpm:v1"}
+    made = kustomization(stack, images, "../overlay", httpd=1, namespace="team", more=[])
+    [container] = json.loads(made["patches"][1]["patch"])["spec"]["template"]["spec"]["containers"]
+    assert container["volumeMounts"] == [
+        {"name": "data", "mountPath": "/app/var"},
+        {"$patch": "delete", "mountPath": "/app/data"},
+    ]
 
 
 def test_a_rollout_changes_the_image_and_nothing_else() -> None:

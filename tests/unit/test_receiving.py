@@ -40,9 +40,9 @@ def snapshot(tmp_path: Path) -> Path:
     (folder := tmp_path / "made").mkdir()
     (folder / "snapshot.json").write_text(json.dumps(said))
     (folder / "database.sqlite").write_bytes(DATABASE)
-    (folder / "travel.tar").touch()
+    (folder / "changes.tar").touch()
     with tarfile.open(tmp_path / "made.tar", "w") as tar:
-        for name in ("snapshot.json", "database.sqlite", "travel.tar"):
+        for name in ("snapshot.json", "database.sqlite", "changes.tar"):
             tar.add(folder / name, name)
     return tmp_path / "made.tar"
 

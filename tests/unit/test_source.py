@@ -54,9 +54,9 @@ def test_a_database_that_is_a_folder_is_told_of(shop: Path) -> None:
         require_fit(shop, AppSection())
 
 
-def test_a_file_does_not_travel_as_a_folder(shop: Path) -> None:
+def test_a_file_is_no_writable_folder(shop: Path) -> None:
     (shop / "data").mkdir()
-    (shop / "data" / "settings.json").touch()
+    (shop / "settings.json").touch()
     with pytest.raises(ConfigError, match="is no folder") as wrong:
-        require_fit(shop, AppSection(travel=("data/settings.json",)))
-    assert "[app] travel" in wrong.value.why
+        require_fit(shop, AppSection(writable=("data", "settings.json")))
+    assert "[app] writable" in wrong.value.why

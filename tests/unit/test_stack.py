@@ -37,10 +37,10 @@ def test_no_file_is_a_valid_configuration() -> None:
 
 def test_values_are_read(tmp_path: Path) -> None:
     path = tmp_path / "devenv.toml"
-    path.write_text('[stack]\nport = 9090\n[app]\nsource = "shop"\ntravel = ["data/uploads"]\n')
+    path.write_text('[stack]\nport = 9090\n[app]\nsource = "shop"\nwritable = ["data"]\n')
     found = stack.load(path)
     assert found.url == "http://127.0.0.1:9090"
-    assert found.app.travel == ("data/uploads",)
+    assert found.app.writable == ("data",)
 
 
 @pytest.mark.parametrize(
@@ -171,16 +171,19 @@ def test_the_schema_knows_every_section() -> None:
         ('database = "public/db.sqlite"', ["database", "document root"]),
         ('document_root = "web/public"\ndatabase = "web/db.sqlite"', ["database", "document root"]),
         ('database = "seed/db.sqlite"', ["database", "devenv's own"]),
-        ('travel = ["data"]', ["travel", "holds the database", "data/uploads"]),
-        ('travel = ["."]', ["travel", "holds the database"]),
-        ('travel = ["data/database.sqlite"]', ["travel", "holds the database"]),
-        ('travel = ["data/database.sqlite-wal"]', ["travel", "SQLite"]),
-        ('travel = ["uploads"]', ["travel", "not in 'data'", "data/uploads"]),
-        ('travel = ["/app/data/uploads"]', ["travel", "absolute"]),
-        ('travel = ["data/.gate"]', ["travel", "devenv's own"]),
-        ('travel = ["data/a", "data/a/b"]', ["travel", "in one another"]),
-        ('travel = ["data/a", "data/a/"]', ["travel", "in one another"]),
-        ('database = "var/data.db"\ntravel = ["data/sessions"]', ["travel", "var/uploads"]),
+        ('travel = ["data/uploads"]', ["travel", "writable", "remove it"]),
+        ('writable = ["."]', ["writable", "all of the application"]),
+        ('writable = ["uploads"]', ["writable", "holds the database", "add 'data'"]),
+        ('writable = ["/app/data"]', ["writable", "absolute"]),
+        ('writable = ["data", "../x"]', ["writable", "leads out"]),
+        ('writable = ["data", "public"]', ["writable", "document root"]),
+        ('writable = ["data", "seed"]', ["writable", "devenv's own"]),
+        ('writable = ["data", "x/.gate"]', ["writable", "devenv's own"]),
+        ('writable = ["data", "data/b"]', ["writable", "in one another"]),
+        ('writable = ["data", "data/"]', ["writable", "in one another"]),
+        ('leave = ["cache"]', ["leave", "in no writable folder"]),
+        ('leave = ["data"]', ["leave", "in no writable folder"]),
+        ('writable = ["var"]\ndatabase = "var/db/x.db"\nleave = ["var/db"]', ["leave", "the database"]),
         ('warmup = "healthz"', ["warmup", "begins with /"]),
         ('warmup = "/a b"', ["warmup", "no path of the site"]),
     ],
@@ -193,37 +196,39 @@ def test_paths_that_do_not_fit_an_application_are_refused_when_they_are_read(
     assert all(word in wrong.value.why for word in words), wrong.value.why
 
 
-@pytest.mark.parametrize(
-    ("database", "sessions"),
-    [
-        ("var/data.db", "var/sessions"),
-        ("wp-content/database/.ht.sqlite", "wp-content/database/sessions"),
-        ("data/database.sqlite", "data/sessions"),
-    ],
-)
-def test_sessions_travel_from_beside_the_database_unless_something_else_is_said(
-    database: str, sessions: str
-) -> None:
+@pytest.mark.parametrize("database", ["var/data.db", "wp-content/database/.ht.sqlite", "data/x.sqlite"])
+def test_the_folder_of_the_database_is_written_to_unless_more_is_said(database: str) -> None:
     found = stack.parse(f'[app]\ndatabase = "{database}"\ndocument_root = "."\n').app
-    assert found.travel == (sessions,)
-    assert stack.parse(f'[app]\ndatabase = "{database}"\ntravel = []\n').app.travel == ()
+    assert found.writable == (str(PurePosixPath(database).parent),)
+
+
+def test_what_frameworks_make_anew_is_left_unless_something_else_is_said() -> None:
+    symfony = '[app]\ndatabase = "var/data.db"\nwritable = ["var", "public/uploads"]\n'
+    assert stack.parse(symfony).app.leave == ("var/cache", "var/log")
+    assert stack.parse(f"{symfony}leave = []\n").app.leave == ()
+    assert stack.parse("").app.leave == ()
 
 
 def test_paths_are_taken_in_their_shortest_form() -> None:
-    app = stack.parse('[app]\ndocument_root = "./web/"\ntravel = ["data//uploads/"]\n').app
-    assert (app.document_root, app.travel) == ("web", ("data/uploads",))
+    app = stack.parse('[app]\ndocument_root = "./web/"\nwritable = ["data//"]\n').app
+    assert (app.document_root, app.writable) == ("web", ("data",))
 
 
-@given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
+PATH = st.one_of(
+    st.text(max_size=20), st.sampled_from(["data", "data/x", "public", "a/b", "./a", "a/../b", "."])
+)
+
+
+@given(PATH, PATH, PATH, PATH, PATH)
 def test_whatever_is_accepted_stays_in_the_application_and_apart(
-    root: str, database: str, travel: str, warmup: str
+    root: str, database: str, writable: str, leave: str, warmup: str
 ) -> None:
-    given = {"document_root": root, "database": database, "travel": [travel], "warmup": warmup}
+    given = {"document_root": root, "database": database, "writable": [writable], "leave": [leave]}
     with suppress(ValueError):
-        app = AppSection(**given)  # type: ignore[arg-type]
-        home = PurePosixPath(app.database).parent
-        [folder] = map(PurePosixPath, app.travel)
-        assert home.parts
-        assert folder != home
-        assert folder.is_relative_to(home)
-        assert not {"..", "/"} & {*home.parts, *folder.parts, *PurePosixPath(app.document_root).parts}
+        app = AppSection(**given, warmup=warmup)  # type: ignore[arg-type]
+        [folder] = map(PurePosixPath, app.writable)
+        assert folder.parts
+        assert PurePosixPath(app.database).parent.is_relative_to(folder)
+        assert not PurePosixPath(app.document_root).is_relative_to(folder)
+        assert all(PurePosixPath(one).is_relative_to(folder) for one in app.leave)
+        assert not {"..", "/"} & {*folder.parts, *PurePosixPath(app.document_root).parts}

@@ -27,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
             "GATE_RELEASE": "v1",
             "GATE_DATABASE": str(tmp_path / "data/database.sqlite"),
             "GATE_SEED": "",
-            "GATE_TRAVEL": str(tmp_path / "data/uploads"),
+            "GATE_PRISTINE": str(tmp_path / "pristine"),
             "GATE_SNAPSHOTS": str(tmp_path / "snapshots"),
             "GATE_SECRET_FILE": str(secret),
             "GATE_LISTEN": "127.0.0.1:0",

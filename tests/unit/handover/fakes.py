@@ -143,7 +143,13 @@ def at_effect(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch
         return effect
 
     with monkeypatch.context() as patched:
-        for owner, name in ((Path, "rename"), (Path, "mkdir"), (Path, "touch"), (Path, "unlink")):
+        for owner, name in (
+            (Path, "rename"),
+            (Path, "mkdir"),
+            (Path, "touch"),
+            (Path, "unlink"),
+            (Path, "chmod"),
+        ):
             patched.setattr(owner, name, guarded(getattr(owner, name)))
         for name in ("rmtree", "copytree"):
             patched.setattr(shutil, name, guarded(getattr(shutil, name)))

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from devenv.handover import archive, database, snapshot, travel
+from devenv.handover import archive, changes, database, snapshot
 from devenv.handover.problem import Problem
 from devenv.handover.record import Record, Role
 from devenv.handover.settings import Settings
@@ -44,7 +44,7 @@ quick = hypothesis_settings(
 @pytest.fixture
 def content(settings: Settings, sql: Sql) -> Settings:
     sql(settings.database, "CREATE TABLE note (text)", "INSERT INTO note VALUES ('one')")
-    (settings.travel[0] / "file").write_bytes(b"upload")
+    (settings.writable[0].path / "uploads" / "file").write_bytes(b"upload")
     return settings
 
 
@@ -93,7 +93,7 @@ def is_passed_over(content: Settings, path: Path) -> str:
         snapshot.stage(path, content)
     assert described.value.error == "a snapshot cannot be used"
     assert database.sha256(content.database) == before
-    assert (content.travel[0] / "file").read_bytes() == b"upload"
+    assert (content.writable[0].path / "uploads" / "file").read_bytes() == b"upload"
     return described.value.why
 
 
@@ -158,7 +158,7 @@ def test_folders_that_are_packed_within_are_refused_before_they_are_unpacked(
     content: Settings, whole: list[Member], tmp_path: Path
 ) -> None:
     """A megabyte that becomes a gigabyte would fill the disk."""
-    whole[2] = member("travel.tar", gzip.compress(whole[2][1]))
+    whole[2] = member("changes.tar", gzip.compress(whole[2][1]))
     is_passed_over(content, tar_of(tmp_path / "a.tar", whole))
 
 
@@ -239,20 +239,22 @@ def test_one_that_is_made_to_trip_who_reads_it_is_refused(
 
 
 @pytest.mark.parametrize("trap", TRAPS.values(), ids=TRAPS.keys())
-def test_folders_that_are_made_to_trip_who_unpacks_them_are_refused(tmp_path: Path, trap: bytes) -> None:
-    path = tmp_path / "travel.tar"
+def test_folders_that_are_made_to_trip_who_unpacks_them_are_refused(
+    settings: Settings, tmp_path: Path, trap: bytes
+) -> None:
+    path = tmp_path / "changes.tar"
     with path.open("wb") as file:
         file.write(trap)
         file.truncate(2 << 30)
     with pytest.raises(Problem, match="not whole|does not belong"):
-        travel.unpack(path, tmp_path / "staging")
+        changes.unpack(path, settings)
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b"[]", b"7", b"{", b"\xff"])
-def test_folders_whose_list_is_none_are_refused(tmp_path: Path, text: bytes) -> None:
-    path = tar_of(tmp_path / "travel.tar", [member(travel.MANIFEST, text)])
+def test_folders_whose_list_is_none_are_refused(settings: Settings, tmp_path: Path, text: bytes) -> None:
+    path = tar_of(tmp_path / "changes.tar", [member(changes.MANIFEST, text)])
     with pytest.raises(Problem, match="not whole"):
-        travel.unpack(path, tmp_path / "staging")
+        changes.unpack(path, settings)
 
 
 def left_by(folder: Path) -> Iterator[Path]:

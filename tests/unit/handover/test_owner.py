@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from devenv.handover import database, snapshot, travel
+from devenv.handover import changes, database, snapshot
 from devenv.handover import record as records
 from devenv.handover.owner import TRIES, Owner
 from devenv.handover.placement import Placement
@@ -71,13 +71,13 @@ def given_away(instance: FakeInstance) -> list[str]:
 async def test_what_could_not_be_made_for_a_successor_takes_no_room(
     owner: Owner, instance: FakeInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     await owner.claim(claim())
-    for place, name in ((database, "check"), (database, "write_difference"), (travel, "pack")):
+    for place, name in ((database, "check"), (database, "write_difference"), (changes, "pack")):
         monkeypatch.setattr(place, name, full)
-    for verb in (owner.copy, owner.pages, owner.travel):
+    for verb in (owner.copy, owner.pages, owner.changes):
         with pytest.raises(OSError):
             await verb(ask("…", b"{}"))
     assert given_away(instance) == []
@@ -137,7 +137,7 @@ async def test_pages_make_an_old_copy_the_frozen_file(
 # What needs a lease
 
 
-@pytest.mark.parametrize("verb", ["renew", "pages", "travel", "complete"])
+@pytest.mark.parametrize("verb", ["renew", "pages", "changes", "complete"])
 async def test_nothing_is_given_and_nothing_ends_without_a_lease(
     owner: Owner, instance: FakeInstance, verb: str
 ) -> None:
@@ -148,7 +148,7 @@ async def test_nothing_is_given_and_nothing_ends_without_a_lease(
     assert instance.steps == []
 
 
-@pytest.mark.parametrize("verb", ["renew", "pages", "travel", "complete"])
+@pytest.mark.parametrize("verb", ["renew", "pages", "changes", "complete"])
 async def test_the_lease_of_another_is_no_lease(owner: Owner, instance: FakeInstance, verb: str) -> None:
     await owner.claim(claim("t1"))
     sha256 = database.sha256(instance.settings.database)
@@ -157,8 +157,8 @@ async def test_the_lease_of_another_is_no_lease(owner: Owner, instance: FakeInst
     assert instance.record.role is Role.OWNER
 
 
-async def test_travelling_folders_are_given_early_to_whoever_asks_but_only_most_of_them(owner: Owner) -> None:
-    assert (await owner.travel(ask("travel", b"{}", early=True))).body
+async def test_changes_are_given_early_to_whoever_asks_but_only_most_of_them(owner: Owner) -> None:
+    assert (await owner.changes(ask("changes", b"{}", early=True))).body
 
 
 async def test_a_second_successor_is_told_that_it_is_busy_and_disturbs_nothing(
@@ -631,14 +631,14 @@ async def test_a_restore_that_fails_or_is_killed_at_any_effect_leaves_all_of_one
     kind: type[BaseException],
 ) -> None:
     """The old one or the new one, database and folders; never a mixture."""
-    database_file, folder = instance.settings.database, instance.settings.travel[0]
+    database_file, folder = instance.settings.database, instance.settings.writable[0].path / "uploads"
     (folder / "file").write_bytes(b"old upload")
     first = notes(database_file)
     seen = set()
     for number in range(1, 200):
-        travel.remove(instance.settings.staging)
-        travel.remove(instance.settings.state / "aside")
-        travel.remove(folder)
+        changes.remove(instance.settings.staging)
+        changes.remove(instance.settings.state / "aside")
+        changes.remove(folder)
         folder.mkdir()
         (folder / "file").write_bytes(b"old upload")
         database_file.unlink()

@@ -1,4 +1,4 @@
-"""Database and folders are put in place as one: by a crash at any point, too, and back again."""
+"""The database and what has changed beside it are put in place as one: in spite of crashes, and back."""
 
 from __future__ import annotations
 
@@ -8,40 +8,71 @@ from pathlib import Path
 
 import pytest
 
+from devenv.handover import changes
+from devenv.handover.changes import GONE, Received
 from devenv.handover.placement import Placement
 from devenv.handover.settings import Settings
 from tests.unit.handover.fakes import Crash, at_effect
 
-OLD = {"database": b"old", "database-wal": b"journal", "uploads/old": b"1", "uploads/deep/old": b"2"}
-NEW = {"database": b"new", "uploads/new": b"3"}
+IMAGE = {"code/a": b"image", "code/b": b"image", "code/moded/c": b"image"}
+OLD = {
+    "database": b"old", "database-wal": b"journal", "uploads/old": b"1", "uploads/deep/old": b"2",
+    "code/a": b"changed", "code/moded/c": b"image", "code/only-old": b"4", "code/b": b"image",
+}  # fmt: skip
+NEW = {
+    "database": b"new", "uploads/new": b"3", "code/a": b"image", "code/new": b"5", "code/moded/c": b"image",
+}  # fmt: skip
+"""A folder of the image of which one file goes and one comes, and one that no image has."""
+
+
+def uploads(settings: Settings) -> Path:
+    return settings.writable[0].path / "uploads"
+
+
+def pristine(settings: Settings) -> None:
+    lay(settings.writable[0].pristine, IMAGE)
+
+
+def lay(folder: Path, tree: dict[str, bytes]) -> None:
+    for name, content in tree.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def stage(settings: Settings) -> None:
-    folder = settings.staged_travel / "0"
-    folder.mkdir(parents=True)
+    pristine(settings)
+    staged = settings.writable[0].staged
+    lay(staged, {"uploads/new": b"3", "code/new": b"5"})
+    (staged / "code/moded").mkdir()
     settings.staged.write_bytes(b"new")
-    (folder / "new").write_bytes(b"3")
+    has = {"data/uploads": ["dir", 0o755], "data/uploads/new": [1, 0, 0, 0], "data/code/new": [1, 0, 0, 0]}
+    has |= {"data/code/b": GONE, "data/code/moded": ["dir", 0o700]}
+    changes.write_down(Received(has, ["data/code/b"], []), settings)
 
 
 def lay_old(settings: Settings) -> None:
+    for path in settings.writable[0].path.iterdir():
+        if not settings.writable[0].holds_own(path):
+            changes.remove(path)
+    lay(
+        settings.writable[0].path,
+        {name: content for name, content in OLD.items() if not name.startswith("database")},
+    )
     settings.database.write_bytes(b"old")
     Path(f"{settings.database}-wal").write_bytes(b"journal")
-    (settings.travel[0] / "deep").mkdir()
-    (settings.travel[0] / "old").write_bytes(b"1")
-    (settings.travel[0] / "deep/old").write_bytes(b"2")
 
 
 def there(settings: Settings) -> dict[str, bytes]:
-    found = {
-        path.name.replace(settings.database.name, "database"): path.read_bytes()
-        for path in settings.database.parent.glob(f"{settings.database.name}*")
+    folder = settings.writable[0]
+    return {
+        str(path.relative_to(folder.path)).replace(settings.database.name, "database"): path.read_bytes()
+        for path in folder.path.rglob("*")
+        if path.is_file() and not path.is_relative_to(folder.own)
     }
-    folder = settings.travel[0]
-    return found | {
-        f"uploads/{path.relative_to(folder)}": path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+
+
+def mode(settings: Settings) -> int:
+    return (settings.writable[0].path / "code/moded").stat().st_mode & 0o777
 
 
 @pytest.fixture(params=[False, True], ids=["renamed", "copied"])
@@ -51,7 +82,7 @@ def copied(request: pytest.FixtureRequest, settings: Settings, monkeypatch: pyte
         true = Path.rename
 
         def rename(self: Path, target: Path) -> Path:
-            if self == settings.travel[0] and not (self / "new").exists():
+            if self == uploads(settings) and not (self / "new").exists():
                 raise OSError(errno.EXDEV, "Invalid cross-device link")
             return true(self, target)
 
@@ -65,16 +96,16 @@ def test_what_is_staged_replaces_what_was_there(settings: Settings, copied: bool
     Placement(settings).put()
     Placement(settings).forget()
     assert there(settings) == NEW
+    assert mode(settings) == 0o700
     assert not list((settings.state / "aside").glob("*"))
 
 
 def test_a_crash_at_any_effect_is_completed_by_doing_it_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, copied: bool
 ) -> None:
-    for number in range(1, 100):
-        shutil.rmtree(settings.travel[0])
-        settings.travel[0].mkdir()
+    for number in range(1, 200):
         lay_old(settings)
+        changes.discard(settings)
         stage(settings)
         with at_effect(number, Crash(), monkeypatch) as count:
             try:
@@ -106,6 +137,7 @@ def test_a_disk_that_fails_at_any_effect_leaves_all_as_it_was(
                 return
         Placement(settings).undo()
         assert there(settings) == OLD, f"after a failure at effect {number}"
+        assert mode(settings) == 0o755
         shutil.rmtree(settings.staging)
     raise AssertionError("it has no end")
 
@@ -116,25 +148,28 @@ def test_what_was_put_can_be_taken_back_whole(settings: Settings, copied: bool) 
     Placement(settings).put()
     Placement(settings).undo()
     assert there(settings) == OLD
-    assert (settings.staged.read_bytes(), (settings.staged_travel / "0/new").read_bytes()) == (b"new", b"3")
+    assert (settings.staged.read_bytes(), (settings.writable[0].staged / "uploads/new").read_bytes()) == (
+        b"new",
+        b"3",
+    )
 
 
 def test_where_nothing_was_nothing_is_again(settings: Settings) -> None:
-    settings.travel[0].rmdir()
+    uploads(settings).rmdir()
     stage(settings)
     Placement(settings).put()
     assert there(settings) == NEW
     Placement(settings).undo()
-    assert not settings.database.exists()
-    assert not settings.travel[0].exists()
+    assert there(settings) == {}
 
 
-def test_a_folder_of_which_nothing_was_sent_stays_as_it_is(settings: Settings) -> None:
+def test_what_lies_beside_a_database_that_comes_alone_stays_as_it_is(settings: Settings) -> None:
     lay_old(settings)
-    stage(settings)
-    shutil.rmtree(settings.staged_travel)
+    settings.staging.mkdir()
+    settings.staged.write_bytes(b"new")
     Placement(settings).put()
-    assert (settings.travel[0] / "old").exists()
+    beside = {name: content for name, content in OLD.items() if not name.startswith("database")}
+    assert there(settings) == {**beside, "database": b"new"}
     Placement(settings).undo()
     assert there(settings) == OLD
 
@@ -142,7 +177,7 @@ def test_a_folder_of_which_nothing_was_sent_stays_as_it_is(settings: Settings) -
 def test_the_database_comes_last(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it is in its place, all else is: a first start takes it for the content."""
     stage(settings)
-    settings.travel[0].rmdir()
+    uploads(settings).rmdir()
     true, seen = Path.rename, []
 
     def rename(self: Path, target: Path) -> Path:

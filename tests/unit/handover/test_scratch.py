@@ -47,7 +47,7 @@ SNAPSHOT_POINTS = [
     "devenv.handover.database:sqlite3.connect",
     "devenv.handover.database:check",
     "devenv.handover.snapshot:fingerprint",
-    "devenv.handover.travel:pack",
+    "devenv.handover.changes:pack",
     "devenv.handover.snapshot:json.dumps",
     "devenv.handover.snapshot:tarfile.open",
     "devenv.handover.snapshot:os.fsync",
@@ -60,7 +60,7 @@ SNAPSHOT_POINTS = [
 def content(settings: Settings, sql: Sql) -> Settings:
     """An owner's, of some megabytes."""
     sql(settings.database, "CREATE TABLE t AS SELECT randomblob(3000000) AS b")
-    (settings.travel[0] / "file").write_bytes(b"upload")
+    (settings.writable[0].path / "uploads/file").write_bytes(b"upload")
     records.save(settings.state / "record.json", OWNER)
     return settings
 
@@ -71,7 +71,6 @@ def env(content: Settings) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "GATE_DATABASE": str(content.database),
-        "GATE_TRAVEL": str(content.travel[0]),
         "GATE_SNAPSHOTS": str(content.snapshots),
         "GATE_SECRET_FILE": str(content.secret_file),
         "GATE_CONTROL": "127.0.0.1:1",

@@ -14,7 +14,9 @@ from devenv.handover.settings import Settings
 def test_an_empty_environment_gives_what_the_image_expects() -> None:
     settings = Settings.from_env({"GATE_SNAPSHOTS": "/nonexistent"})
     assert settings.database == Path("/app/data/database.sqlite")
-    assert settings.travel == (Path("/app/data/sessions"),)
+    [folder] = settings.writable
+    assert (folder.key, folder.path, folder.own) == ("data", Path("/app/data"), Path("/app/data/.gate"))
+    assert settings.leave == ()
     assert settings.seed == Path("/app/seed/database.sqlite")
     assert settings.state == Path("/app/data/.gate")
     assert settings.staging == Path("/app/data/.gate/incoming")
@@ -30,21 +32,23 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
     assert Settings.from_env().release == "v7"
 
 
-def test_the_record_and_the_sessions_lie_beside_the_database_wherever_that_is() -> None:
+def test_the_record_lies_beside_the_database_in_the_one_writable_folder_wherever_that_is() -> None:
     settings = Settings.from_env({"GATE_DATABASE": "/srv/db/site.sqlite"})
     assert settings.state == Path("/srv/db/.gate")
-    assert settings.travel == (Path("/srv/db/sessions"),)
+    assert [folder.path for folder in settings.writable] == [Path("/srv/db")]
 
 
 def test_lists_are_split_and_their_empty_parts_are_nothing() -> None:
-    settings = Settings.from_env({"GATE_TRAVEL": "/a::/b/c:", "GATE_PEERS": "php-fpm , 10.0.0.7"})
-    assert settings.travel == (Path("/a"), Path("/b/c"))
+    env = {"GATE_WRITABLE": "/app/data::/app/web/files:", "GATE_LEAVE": "/app/data/cache:"}
+    settings = Settings.from_env({**env, "GATE_PEERS": "php-fpm , 10.0.0.7"})
+    assert [folder.key for folder in settings.writable] == ["data", "web/files"]
+    assert settings.leave == ("data/cache",)
     assert settings.peers == ("php-fpm", "10.0.0.7")
 
 
-def test_nothing_travels_and_nothing_is_seeded_where_that_is_said() -> None:
-    settings = Settings.from_env({"GATE_TRAVEL": "", "GATE_SEED": "", "GATE_CONTROL_NAME": ""})
-    assert (settings.travel, settings.seed, settings.control_name) == ((), None, None)
+def test_nothing_is_seeded_where_that_is_said() -> None:
+    settings = Settings.from_env({"GATE_SEED": "", "GATE_CONTROL_NAME": ""})
+    assert (settings.seed, settings.control_name) == (None, None)
 
 
 def test_snapshots_have_a_place_only_where_a_folder_is_mounted(tmp_path: Path) -> None:
@@ -101,15 +105,19 @@ def test_a_short_secret_is_refused_and_not_repeated(tmp_path: Path, content: byt
     assert "swordfish" not in str(caught.value.as_json())
 
 
-@pytest.mark.parametrize("travel", ["/app/data", "/app", "/", "/app/data/uploads:/app/data/.gate/incoming"])
-def test_what_holds_the_database_or_the_gates_own_folder_does_not_travel(travel: str) -> None:
-    """It is replaced as a whole, which would take them along."""
-    with pytest.raises(Problem, match="a travelling folder cannot be one") as wrong:
-        Settings.from_env({"GATE_TRAVEL": travel})
-    assert "/app/data/uploads" in wrong.value.next_step
+@pytest.mark.parametrize("name", ["GATE_WRITABLE", "GATE_LEAVE"])
+@pytest.mark.parametrize("path", ["/app", "/", "/srv/data"])
+def test_what_is_not_the_applications_is_not_written_to(name: str, path: str) -> None:
+    with pytest.raises(Problem, match="not the application's"):
+        Settings.from_env({name: path})
 
 
-def test_a_file_does_not_travel_as_a_folder(tmp_path: Path) -> None:
+def test_the_database_lies_in_a_folder_that_can_be_written_to() -> None:
+    with pytest.raises(Problem, match="no writable folder: it is /app/data/database.sqlite"):
+        Settings.from_env({"GATE_WRITABLE": "/app/uploads"})
+
+
+def test_a_file_is_no_writable_folder(tmp_path: Path) -> None:
     (tmp_path / "settings.json").touch()
-    with pytest.raises(Problem, match="it is a file"):
-        Settings.from_env({"GATE_TRAVEL": str(tmp_path / "settings.json")})
+    with pytest.raises(Problem, match="a writable folder is a file"):
+        Settings.from_env({"GATE_ROOT": str(tmp_path), "GATE_WRITABLE": str(tmp_path / "settings.json")})

@@ -20,8 +20,9 @@ from devenv.handover.fingerprint import fingerprint
 from devenv.handover.mark import Mark
 from devenv.handover.placement import Placement
 from devenv.handover.problem import Problem
-from devenv.handover.record import FORMAT, Record, Role
+from devenv.handover.record import Record, Role
 from devenv.handover.settings import Settings
+from devenv.handover.snapshot import FORMAT
 
 Sql = Callable[..., list[tuple[object, ...]]]
 OWNER = Record(uid="u1", role=Role.OWNER, lineage="line", epoch=3, served=True)
@@ -36,7 +37,7 @@ def content(settings: Settings, sql: Sql) -> Settings:
         "CREATE TABLE filler AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)"
         " SELECT i, hex(i * 7919) || zeroblob(300) AS b FROM n",
     )
-    (settings.travel[0] / "file").write_bytes(b"upload")
+    (settings.writable[0].path / "uploads" / "file").write_bytes(b"upload")
     return settings
 
 
@@ -92,11 +93,13 @@ def test_what_is_saved_is_what_is_restored(content: Settings, sql: Sql) -> None:
     path = saved(content)
     before = fingerprint(content.database)["total"]
     sql(content.database, "DELETE FROM note", "DROP TABLE filler")
-    (content.travel[0] / "file").write_bytes(b"changed")
-    (content.travel[0] / "later").touch()
+    (content.writable[0].path / "uploads" / "file").write_bytes(b"changed")
+    (content.writable[0].path / "uploads" / "later").touch()
     install(content, path)
     assert fingerprint(content.database)["total"] == before
-    assert {file.name: file.read_bytes() for file in content.travel[0].iterdir()} == {"file": b"upload"}
+    assert {file.name: file.read_bytes() for file in (content.writable[0].path / "uploads").iterdir()} == {
+        "file": b"upload"
+    }
 
 
 def test_side_files_of_the_replaced_database_are_not_replayed_into_the_restored_one(
@@ -133,7 +136,7 @@ def test_one_can_be_written_to_a_pipe(content: Settings) -> None:
     pipe = Pipe()
     snapshot.write(content, OWNER, pipe)  # type: ignore[arg-type]
     with tarfile.open(fileobj=io.BytesIO(pipe.written)) as tar:
-        assert tar.getnames() == ["snapshot.json", "database.sqlite", "travel.tar"]
+        assert tar.getnames() == ["snapshot.json", "database.sqlite", "changes.tar"]
 
 
 def test_one_of_a_moved_instance_is_of_what_it_handed_over(content: Settings, sql: Sql) -> None:
@@ -373,7 +376,7 @@ def test_one_that_was_cut_is_refused_and_nothing_is_changed(
     assert caught.value.error == "a snapshot cannot be used"
     assert path.name in caught.value.why
     assert sql(content.database, "SELECT count(*) FROM note") == [(2,)]
-    assert (content.travel[0] / "file").exists()
+    assert (content.writable[0].path / "uploads" / "file").exists()
 
 
 def offset_of(path: Path, name: str) -> int:
@@ -383,7 +386,7 @@ def offset_of(path: Path, name: str) -> int:
 
 @pytest.mark.parametrize(
     ("part", "where"),
-    [("database.sqlite", 5000), ("travel.tar", 512 * 2 + 148), ("travel.tar", 148), ("snapshot.json", 0)],
+    [("database.sqlite", 5000), ("changes.tar", 512 * 2 + 148), ("changes.tar", 148), ("snapshot.json", 0)],
 )
 def test_one_with_a_wrong_byte_is_refused_and_nothing_is_changed(
     content: Settings, sql: Sql, part: str, where: int
@@ -396,7 +399,7 @@ def test_one_with_a_wrong_byte_is_refused_and_nothing_is_changed(
     with pytest.raises(Problem, match="a snapshot cannot be used"):
         install(content, path)
     assert sql(content.database, "SELECT count(*) FROM note") == [(2,)]
-    assert (content.travel[0] / "file").exists()
+    assert (content.writable[0].path / "uploads" / "file").exists()
 
 
 def tar_of(path: Path, **parts: bytes) -> Path:
@@ -434,7 +437,7 @@ def test_one_whose_database_was_damaged_before_it_was_saved_is_refused(
     path = saved(content, OWNER)
     description = snapshot.describe(path)
     with tarfile.open(path) as tar:
-        travelling = tar.extractfile("travel.tar")
+        travelling = tar.extractfile("changes.tar")
         assert travelling is not None
         rest = travelling.read()
     copy = content.state / "damaged"
@@ -445,7 +448,7 @@ def test_one_whose_database_was_damaged_before_it_was_saved_is_refused(
         folder / "forged.tar",
         snapshot_json=json.dumps(description).encode(),
         database_sqlite=bytes(raw),
-        travel_tar=rest,
+        changes_tar=rest,
     )
     with pytest.raises(Problem, match="its database is damaged"):
         install(content, forged)
@@ -494,11 +497,11 @@ def test_nothing_is_changed_where_a_folder_cannot_be_replaced(
 ) -> None:
     path = saved(content)
     sql(content.database, "INSERT INTO note VALUES ('two')")
-    monkeypatch.setattr(Path, "is_mount", lambda self: self == content.travel[0])
-    with pytest.raises(Problem, match="a travelling folder is a mount point"):
+    monkeypatch.setattr(Path, "is_mount", lambda self: self == content.writable[0].path / "uploads")
+    with pytest.raises(Problem, match="something is mounted in a writable folder"):
         install(content, path)
     assert sql(content.database, "SELECT count(*) FROM note") == [(2,)]
-    assert (content.travel[0] / "file").exists()
+    assert (content.writable[0].path / "uploads" / "file").exists()
 
 
 def test_a_file_that_is_not_there_is_a_problem(content: Settings, tmp_path: Path) -> None:

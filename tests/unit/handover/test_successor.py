@@ -28,7 +28,7 @@ from devenv.handover.placement import Placement
 from devenv.handover.problem import Problem
 from devenv.handover.record import Record, Role, Successor
 from devenv.handover.recovery import Recovery
-from devenv.handover.settings import Settings
+from devenv.handover.settings import Settings, writable_folder
 from devenv.handover.states import State
 from devenv.handover.successor import LOOKS, Course
 from devenv.handover.wire import Reply, Request
@@ -91,7 +91,7 @@ def once(act: Callable[[], None]) -> Callable[[], None]:
 @pytest.fixture
 async def old(settings: Settings, sql: Sql) -> AsyncIterator[OwnerSide]:
     sql(settings.database, "CREATE TABLE note (text)", "INSERT INTO note VALUES ('one')")
-    (settings.travel[0] / "file").write_bytes(b"upload")
+    (settings.writable[0].path / "uploads" / "file").write_bytes(b"upload")
     it = OwnerSide(settings)
     yield it
     it.server.shutdown()
@@ -101,14 +101,17 @@ async def old(settings: Settings, sql: Sql) -> AsyncIterator[OwnerSide]:
 @pytest.fixture
 def place(settings: Settings, tmp_path: Path) -> Settings:
     """Where the new instance has its files."""
-    data = tmp_path / "new"
-    (data / ".gate").mkdir(parents=True)
+    data = tmp_path / "new/data"
+    state = data / ".gate"
+    state.mkdir(parents=True)
+    here = writable_folder(data, tmp_path / "new", tmp_path / "pristine", data / "database.sqlite", state)
     return replace(
         settings,
         release="v2",
         database=data / "database.sqlite",
         state=data / ".gate",
-        travel=(data / "uploads",),
+        root=tmp_path / "new",
+        writable=(here,),
         snapshots=None,
         deadlines=replace(settings.deadlines, poll=0.01, hook=5.0, connect=1.0, reply=5.0),
     )
@@ -146,6 +149,7 @@ async def test_the_whole_course(old: OwnerSide, new: FakeInstance, sql: Sql) -> 
         "discover",
         "found",
         "copy",
+        "changes",
         "checked",
         "warmed",
         "lease",
@@ -158,7 +162,7 @@ async def test_the_whole_course(old: OwnerSide, new: FakeInstance, sql: Sql) -> 
         "fingerprint",
     ]
     assert sql(new.settings.database, "SELECT text FROM note") == [("one",)]
-    assert (new.settings.travel[0] / "file").read_bytes() == b"upload"
+    assert (new.settings.writable[0].path / "uploads" / "file").read_bytes() == b"upload"
     assert (new.record.role, new.record.epoch, new.record.lineage) == (Role.OWNER, 5, "line")
     assert (new.record.token, new.record.staged) == ("", False)
     assert old.instance.record.role is Role.MOVED
@@ -168,12 +172,12 @@ async def test_the_whole_course(old: OwnerSide, new: FakeInstance, sql: Sql) -> 
 async def test_what_was_written_after_the_copy_is_there(old: OwnerSide, new: FakeInstance, sql: Sql) -> None:
     def write() -> None:
         sql(old.instance.settings.database, "INSERT INTO note VALUES ('late')")
-        (old.instance.settings.travel[0] / "late").touch()
+        (old.instance.settings.writable[0].path / "uploads" / "late").touch()
 
     old.before["lease"] = once(write)
     await course(sees(new, old)).run()
     assert sql(new.settings.database, "SELECT text FROM note") == [("one",), ("late",)]
-    assert (new.settings.travel[0] / "late").exists()
+    assert (new.settings.writable[0].path / "uploads" / "late").exists()
 
 
 async def test_the_owner_has_moved_on_its_disk_before_the_new_one_owns(
@@ -195,7 +199,7 @@ async def test_the_owner_has_moved_on_its_disk_before_the_new_one_owns(
     assert new.steps[-1] == "open"
 
 
-@pytest.mark.parametrize("verb", ["status", "copy", "travel", "lease", "pages"])
+@pytest.mark.parametrize("verb", ["status", "copy", "changes", "lease", "pages"])
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_connection_that_breaks_before_completion_is_begun_again(
     old: OwnerSide, new: FakeInstance, verb: str, when: str
@@ -318,13 +322,13 @@ async def test_if_it_cannot_be_installed_the_lease_is_given_back_at_once(
     assert not new.record.staged
 
 
-async def test_a_travelling_folder_that_cannot_be_replaced_is_told_before_anybody_waits(
+async def test_a_folder_that_cannot_be_replaced_is_told_before_anybody_waits(
     old: OwnerSide, new: FakeInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new.settings.travel[0].mkdir()
-    mount = new.settings.travel[0]
+    mount = new.settings.writable[0].path / "uploads"
+    mount.mkdir()
     monkeypatch.setattr(Path, "is_mount", lambda self: self == mount)
-    with pytest.raises(Problem, match="a travelling folder is a mount point"):
+    with pytest.raises(Problem, match="something is mounted in a writable folder"):
         await course(sees(new, old)).run()
     assert "lease" not in old.asked
 
@@ -719,7 +723,7 @@ async def test_a_first_start_that_is_killed_at_any_effect_begins_with_all_of_the
         await course(again).run()
         at = f"killed at effect {number}"
         assert sql(again.settings.database, "SELECT text FROM note") == [("one",)], at
-        assert (again.settings.travel[0] / "file").read_bytes() == b"upload", at
+        assert (again.settings.writable[0].path / "uploads" / "file").read_bytes() == b"upload", at
         assert (again.record.lineage, again.record.epoch, again.record.staged) == ("line", 5, False), at
     raise AssertionError("it has no end")
 
@@ -768,7 +772,7 @@ async def test_an_owner_whose_restore_was_cut_off_completes_it_before_it_opens(
     new.record = Record(uid="new", role=Role.OWNER, served=True, staged=True, lineage="restored", epoch=1)
     await course(new).run()
     assert sql(settings.database, "SELECT text FROM note") == [("one",)]
-    assert (settings.travel[0] / "file").read_bytes() == b"upload"
+    assert (settings.writable[0].path / "uploads" / "file").read_bytes() == b"upload"
     assert (new.state, new.record.staged) == (State.OPEN, False)
 
 
