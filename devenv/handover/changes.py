@@ -20,7 +20,7 @@ import struct
 import tarfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -298,11 +298,16 @@ def pack(settings: Settings, known: Manifest, into: Path, *, still: bool = False
                 _add(tar, settings.root / key, key, scratch)
             except FileNotFoundError:
                 del now[key]
-        listed = json.dumps({"has": now, "images": sorted(listing.images), "apart": apart}).encode()
-        info = tarfile.TarInfo(MANIFEST)
-        info.size = len(listed)
-        tar.addfile(info, io.BytesIO(listed))
+        add_manifest(tar, Received(now, sorted(listing.images), apart))
     return counted(now)
+
+
+def add_manifest(tar: tarfile.TarFile, received: Received) -> None:
+    """As the last entry: what whoever unpacks the others has then."""
+    listed = json.dumps(asdict(received)).encode()
+    info = tarfile.TarInfo(MANIFEST)
+    info.size = len(listed)
+    tar.addfile(info, io.BytesIO(listed))
 
 
 def is_file(value: list[Any]) -> bool:
@@ -443,7 +448,7 @@ def _listed(content: IO[bytes]) -> Received:
 
 def write_down(received: Received, settings: Settings) -> None:
     """What is staged; on return it is on the disk."""
-    settings.staged_changes.write_text(json.dumps({"has": received.has, "images": received.images}))
+    settings.staged_changes.write_text(json.dumps(asdict(received)))
     sync(settings.staged_changes)
 
 

@@ -63,7 +63,9 @@ class Instance(Machine):
         sockets = Path(os.environ.get("GATE_RUN", "/run/gate"))
         sockets.mkdir(parents=True, exist_ok=True)
         (sockets / "opcache").mkdir(exist_ok=True)
-        self.servers = Servers(command, _server_env(sockets / "opcache"), sockets, self.journal)
+        settings.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
+        env = _server_env(sockets / "opcache", settings.sessions)
+        self.servers = Servers(command, env, sockets, self.journal)
 
     @property
     def ready(self) -> bool:
@@ -281,9 +283,10 @@ def _bind(where: Address, neighbours: Neighbours | None) -> socket.socket:
     return listener
 
 
-def _server_env(opcache: Path) -> dict[str, str]:
+def _server_env(opcache: Path, sessions: Path) -> dict[str, str]:
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {"APP_STARTED": started, "GATE_OPCACHE": str(opcache), **os.environ}
+    env = {"APP_STARTED": started, "GATE_OPCACHE": str(opcache), "GATE_SESSIONS": str(sessions)}
+    return {**env, **os.environ}
 
 
 async def in_thread(function: Callable[..., T], *arguments: Any) -> T:

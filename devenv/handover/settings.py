@@ -117,6 +117,11 @@ class Settings:
         """Is there once the folders have what the image has there; as old as the instance."""
         return self.state / "populated"
 
+    @property
+    def sessions(self) -> Path:
+        """Where PHP keeps them, unless the application says otherwise."""
+        return self.database.parent / "sessions"
+
     def key_of(self, path: Path) -> str:
         return str(path.relative_to(self.root))
 

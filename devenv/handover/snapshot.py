@@ -37,6 +37,9 @@ _MOST = (1 << 63) - 1
 KEPT = 10
 """So many snapshots stay in the volume."""
 _ABOUT, _DATABASE, _CHANGES = "snapshot.json", "database.sqlite", "changes.tar"
+_FOLDERS = "travel.tar"
+"""Instead of the changes, in the first format: folders that were named, by number. The first one was that of
+the sessions, unless somebody had said otherwise."""
 _ABOUT_SIZE = 8 << 20
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -303,11 +306,16 @@ def _opened(path: Path) -> Iterator[tuple[Archive, Description]]:
             parts = archive.members()
         except (Unsound, OSError) as error:
             raise _no_snapshot(path, str(error)) from error
-        if missing := [name for name in (_DATABASE, _CHANGES) if name not in parts]:
+        if missing := [name for name in (_DATABASE, _beside(description)) if name not in parts]:
             raise _no_snapshot(path, f"it is not whole: {missing[0]} is not in it")
         if parts[_DATABASE].size != description["bytes"]:
             raise _no_snapshot(path, "it is not whole: its database is not as large as it says")
         yield archive, description
+
+
+def _beside(description: Description) -> str:
+    """The part with what lies beside the database."""
+    return _CHANGES if description["format"] > 1 else _FOLDERS
 
 
 def _described(path: Path, archive: Archive) -> Description:
@@ -379,13 +387,14 @@ _SAID: dict[str, Callable[[object], bool]] = {
 def stage(path: Path, settings: Settings) -> Description:
     """Unpack the snapshot at `path` into the staging folder, on the disk and checked: see `Placement`."""
     staging = settings.staging
-    copy, archive = settings.staged, staging / _CHANGES
+    copy = settings.staged
     with _opened(path) as (source, description):
         changes.discard(settings)
         staging.mkdir(parents=True)
         parts = source.members()
+        archive = staging / _beside(description)
         # What has changed is unpacked beside its archive.
-        database.need_space(staging, parts[_DATABASE].size + 2 * parts[_CHANGES].size)
+        database.need_space(staging, parts[_DATABASE].size + 2 * parts[archive.name].size)
         changes.require_place(settings)
         try:
             for target in (copy, archive):
@@ -399,6 +408,8 @@ def stage(path: Path, settings: Settings) -> Description:
     if damage and not description.get("damage"):
         raise _no_snapshot(path, f"its database is damaged: {'; '.join(damage)}")
     try:
+        if description["format"] == 1:
+            archive = _of_first_format(archive, settings)
         received = changes.unpack(archive, settings)
     except Problem as problem:
         raise _no_snapshot(path, f"{problem.error}: {problem.why}") from problem
@@ -407,6 +418,42 @@ def stage(path: Path, settings: Settings) -> Description:
         raise _no_snapshot(path, f"{received.apart[0]} is not in it")
     changes.write_down(received, settings)
     return description
+
+
+def _of_first_format(folders: Path, settings: Settings) -> Path:
+    """The same as changes. Raises `Problem` for folders whose names nobody has written down."""
+    home = next(one for one in settings.writable if settings.database.is_relative_to(one.path))
+    sessions = home.key_of(settings.database.parent / "sessions")
+    into = folders.with_name(_CHANGES)
+    try:
+        _rename_members(folders, into, sessions)
+    except archives.STUMBLES as error:
+        raise Problem("what lay beside its database is not whole", str(error), "") from error
+    folders.unlink()
+    return into
+
+
+def _rename_members(folders: Path, into: Path, sessions: str) -> None:
+    has: changes.Manifest = {}
+    with (
+        folders.open("rb") as file,
+        tarfile.open(fileobj=archives.Reader(file), mode="r:") as old,  # type: ignore[call-overload]
+        tarfile.open(into, "w", format=tarfile.PAX_FORMAT) as new,
+    ):
+        for member in old:
+            number, _, name = member.name.partition("/")
+            if member.name == changes.MANIFEST:
+                continue
+            if number != "0" or (name and not name.startswith("sess_")):
+                raise Problem(
+                    "it has folders that it does not name",
+                    f"an earlier devenv saved {member.name!r}",
+                    f"take them out by hand: tar -x {_FOLDERS}",
+                )
+            member.name = f"{sessions}/{name}" if name else sessions
+            has[member.name] = ["dir", member.mode & 0o7777] if member.isdir() else [member.size, 0, 0, 0]
+            new.addfile(member, old.extractfile(member) if member.isreg() else None)
+        changes.add_manifest(new, changes.Received(has, [], []))
 
 
 def _extract(source: Archive, target: Path) -> None:

@@ -20,12 +20,21 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
+    path: str
+    """An entry of `[app] leave`."""
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Beside:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
     changed: Counted
     """What an instance has made or changed in the writable folders."""
-    left: Mapping[str, Counted]
-    """By entry of `[app] leave`: what stays behind."""
+    left: tuple[Left, ...]
+    """What stays behind."""
 
 
 def beside(changed: object, left: object) -> Beside | None:
@@ -33,8 +42,8 @@ def beside(changed: object, left: object) -> Beside | None:
     counted = _counted(changed)
     if counted is None or not isinstance(left, Mapping):
         return None
-    stayed = {str(key): one for key, value in left.items() if (one := _counted(value)) is not None}
-    return Beside(counted, stayed)
+    stayed = ((str(key), _counted(value)) for key, value in left.items())
+    return Beside(counted, tuple(Left(key, one.files, one.bytes) for key, one in stayed if one))
 
 
 def _counted(said: object) -> Counted | None:
@@ -53,7 +62,7 @@ def in_words(found: Beside | None) -> str:
     if found.changed.files:
         words.append(f"{_files(found.changed.files)} beside it ({size(found.changed.bytes)})")
     if found.left:
-        stayed = (f"{name(key)} ({_files(one.files)}, {size(one.bytes)})" for key, one in found.left.items())
+        stayed = (f"{name(one.path)} ({_files(one.files)}, {size(one.bytes)})" for one in found.left)
         words.append(f"stays behind: {', '.join(stayed)}")
     return "; ".join(words)
 

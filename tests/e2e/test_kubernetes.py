@@ -66,6 +66,14 @@ def test_the_whole_story_on_a_cluster(devenv: Devenv, kubectl: Kubectl) -> None:
     assert run_checks(devenv)["port"] == "ok"
     [before] = kubectl.php_fpm()
     began = comments(devenv)
+    avatar = "content of a person's own"
+    php = f"mkdir('data/avatars'); file_put_contents('data/avatars/me', \"{avatar}\");"
+    kubectl("exec", before, "--", "php8.2", "-r", php)
+
+    def is_there() -> bool:
+        """What an application has put beside its database."""
+        [pod] = kubectl.php_fpm()
+        return kubectl("exec", pod, "--", "cat", "data/avatars/me") == avatar
 
     upgraded = devenv.done("upgrade", "--to", "v2", "--probe", "4")
     [after] = kubectl.php_fpm()
@@ -84,6 +92,8 @@ def test_the_whole_story_on_a_cluster(devenv: Devenv, kubectl: Kubectl) -> None:
     assert told["owner", "closing"] < told["owner", "moved"] < handover["time"]
     assert told["successor", "discover"] < told["successor", "opened"] < handover["time"]
     assert comments(devenv) == began + probe["acknowledged"]
+    assert receipt["beside"]["changed"]["files"] >= 1
+    assert is_there()
 
     back = devenv.done("rollback")
     assert back.receipt["new"]["release"] == "v1"
@@ -95,6 +105,7 @@ def test_the_whole_story_on_a_cluster(devenv: Devenv, kubectl: Kubectl) -> None:
     again = devenv.done("up")
     assert any("restored" in notice["text"] for notice in again.of("notice"))
     assert comments(devenv) == there
+    assert is_there()
 
 
 async def test_a_pod_that_is_deleted_hands_over_under_load(stack: Devenv, kubectl: Kubectl) -> None:

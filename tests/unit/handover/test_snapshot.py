@@ -411,6 +411,44 @@ def tar_of(path: Path, **parts: bytes) -> Path:
     return path
 
 
+def of_first_format(settings: Settings, *members: tuple[str, bytes | None]) -> Path:
+    """As earlier devenvs wrote it: folders by number, a file with None."""
+    path = saved(settings)
+    description = {**snapshot.describe(path), "format": 1}
+    del description["changed"], description["left"]
+    folders = io.BytesIO()
+    with tarfile.open(fileobj=folders, mode="w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = (tarfile.REGTYPE, 0o600) if data is not None else (tarfile.DIRTYPE, 0o700)
+            info.size = len(data or b"")
+            tar.addfile(info, io.BytesIO(data or b""))
+    return tar_of(
+        path.with_name("old.tar"),
+        snapshot_json=json.dumps(description).encode(),
+        database_sqlite=settings.database.read_bytes(),
+        travel_tar=folders.getvalue(),
+    )
+
+
+def test_one_that_an_earlier_devenv_has_saved_is_restored_with_its_sessions(content: Settings) -> None:
+    path = of_first_format(content, ("0", None), ("0/sess_abc", b"user"), ("manifest", b"{}"))
+    before = fingerprint(content.database)["total"]
+    install(content, path)
+    assert fingerprint(content.database)["total"] == before
+    sessions = content.database.parent / "sessions"
+    assert (sessions / "sess_abc").read_bytes() == b"user"
+    assert sessions.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["0/cat.jpg", "1/sess_abc", "0/sess_/../../x"])
+def test_folders_of_an_earlier_devenv_that_nobody_can_name_are_for_a_person(
+    content: Settings, name: str
+) -> None:
+    with pytest.raises(Problem, match="cannot be used"):
+        install(content, of_first_format(content, ("0", None), (name, b"user")))
+
+
 @pytest.mark.parametrize(
     "parts",
     [
