@@ -465,7 +465,7 @@ def signed(monkeypatch: pytest.MonkeyPatch) -> None:
 def snapshot() -> bytes:
     whole = io.BytesIO()
     said = {
-        "format": 1, "lineage": "a", "epoch": 1, "release": "v1", "time": "2026-01-31T12:00:00Z", "bytes": 3,
+        "format": 2, "lineage": "a", "epoch": 1, "release": "v1", "time": "2026-01-31T12:00:00Z", "bytes": 3,
         "sha256": "0" * 64,
     }  # fmt: skip
     with tarfile.open(fileobj=whole, mode="w") as tar:

@@ -141,7 +141,7 @@ async def test_a_receipt_that_is_not_whole_or_contradicts_itself_is_none(raw: di
     ):  # fmt: skip
         with pytest.raises(ValueError):
             receipts.from_json({**raw, **wrong})
-    for name in set(raw) - {"snapshot", "probe", "resumed", "format"}:
+    for name in set(raw) - {"snapshot", "beside", "probe", "resumed", "format"}:
         with pytest.raises(ValueError):
             receipts.from_json({key: value for key, value in raw.items() if key != name})
 

@@ -34,7 +34,7 @@ def writing(path: Path) -> pipe.Send:
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Path:
     said = {
-        "format": 1, "lineage": "a", "epoch": 1, "release": "v1", "time": "2026-01-31T12:00:00Z",
+        "format": 2, "lineage": "a", "epoch": 1, "release": "v1", "time": "2026-01-31T12:00:00Z",
         "sha256": "0" * 64, "bytes": len(DATABASE),
     }  # fmt: skip
     (folder := tmp_path / "made").mkdir()
