@@ -23,7 +23,7 @@ from typing import Any
 
 from devenv.engine.probe import Answer, Client, Probe
 from devenv.model.probe import ProbeReport
-from tests.bench import before, images, kind, tui
+from tests.bench import before, beside, images, kind, tui
 from tests.e2e.conftest import Devenv, Run, docker, free_port, make
 
 WRITERS = 8
@@ -470,6 +470,16 @@ async def of_images(folder: Path, all_rows: Bench) -> None:
         docker("volume", "rm", f"{devenv.stack.stack.name}-registry")
 
 
+async def with_files(folder: Path, all_rows: Bench) -> None:
+    devenv = beside.stack(folder)
+    try:
+        devenv.done("build", "--release", "v1")
+        devenv.done("build", "--release", "v2")
+        await beside.measure(all_rows.of(devenv))
+    finally:
+        devenv("reset", "--yes")
+
+
 async def beside_before(folder: Path, all_rows: Bench) -> None:
     if before.BEFORE:
         folder.mkdir()
@@ -479,7 +489,13 @@ async def beside_before(folder: Path, all_rows: Bench) -> None:
         print("  upgrades beside an earlier commit: BENCH_BEFORE names none", file=sys.stderr, flush=True)
 
 
-PARTS = {"compose": on_compose, "before": beside_before, "kind": on_kind, "images": of_images}
+PARTS = {
+    "compose": on_compose,
+    "files": with_files,
+    "before": beside_before,
+    "kind": on_kind,
+    "images": of_images,
+}
 
 
 async def main(parts: Sequence[str]) -> None:
