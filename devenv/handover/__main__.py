@@ -180,8 +180,11 @@ def _fingerprint(arguments: argparse.Namespace, settings: Settings) -> Fields:
         # Of a copy: reading all of it in place would keep writers waiting.
         with Scratch(settings.state) as scratch:
             copy = scratch / "database.sqlite"
-            database.need_space(copy.parent, settings.database.stat().st_size)
-            database.backup(settings.database, copy)
+            if settings.database.exists():
+                database.need_space(copy.parent, settings.database.stat().st_size)
+                database.backup(settings.database, copy)
+            else:
+                copy.touch()
             return fingerprint(copy)
 
 
@@ -221,7 +224,7 @@ def _content(settings: Settings) -> Any:
     """The record of an instance whose content is its own; nobody freezes or moves it meanwhile."""
     with shared(settings.state):
         current = record.load(settings.state / "record.json") or Record()
-        if current.role not in (Role.OWNER, Role.MOVED) or not settings.database.exists():
+        if current.role not in (Role.OWNER, Role.MOVED):
             raise Problem("this instance has no content", f"its role is {current.role}", "ask the owner")
         yield current
 

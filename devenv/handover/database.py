@@ -9,7 +9,7 @@ import re
 import shutil
 import sqlite3
 import struct
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +95,17 @@ def freeze(database: Path) -> None:
             connection.execute("ROLLBACK")
     except sqlite3.DatabaseError as error:
         raise unreadable(database, error) from error
+
+
+def forget_empty(database: Path) -> None:
+    """An empty file is none: an application may look whether there is one, and make its tables if not.
+
+    For a file that nobody has open.
+    """
+    sides = [Path(f"{database}{suffix}") for suffix in SIDE_FILES]
+    with suppress(FileNotFoundError):
+        if database.stat().st_size == 0 and not any(side.exists() for side in sides):
+            database.unlink()
 
 
 def thaw(database: Path) -> None:

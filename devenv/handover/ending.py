@@ -9,7 +9,6 @@ import time
 from . import snapshot
 from .attempt import Attempt
 from .instance import Instance, in_thread
-from .mark import NOTHING
 from .owner import Owner
 from .problem import Problem
 from .record import Role
@@ -83,9 +82,6 @@ class Ending:
     async def _save_last(self) -> None:
         """All of the content, as nobody writes to it any more."""
         instance = self._instance
-        if not self._settings.database.exists():
-            instance.sign(saved=NOTHING)
-            return
         try:
             saved = await in_thread(snapshot.save, self._settings, instance.record, True)
         except (Problem, OSError) as error:

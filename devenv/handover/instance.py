@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from . import database
 from . import mark as marks
 from . import record as records
 from .discovery import Nobody, Seen, View, choose, look
@@ -194,6 +195,7 @@ class Instance(Machine):
         if (problem := self.superseded()) is not None:
             raise problem
         self.count_held()
+        database.forget_empty(self.settings.database)
         self.make("open", served=True)
         self.sign()
         if self.relay is not None:

@@ -22,7 +22,7 @@ NAME = "owner.json"
 LAPSED = "owner-lapsed.json"
 """What was signed last, where that is not true any more and could not be written anew."""
 NOTHING = "nothing"
-"""In the place of a snapshot's name: the application never wrote anything."""
+"""In the place of a snapshot's name, by earlier releases: the application never wrote anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,20 +81,12 @@ class Taken:
         settings = self._settings
         scratch = self._folder.path
         copy = scratch / "database.sqlite"
-        database.need_space(scratch, settings.database.stat().st_size)
         parts = [_ABOUT, _DATABASE, _CHANGES]
-        if record.role is Role.OWNER:
-            # First: SQLite may remove those of a file that it takes for none of its own.
-            sides = _side_files(settings.database, scratch) if still else []
-            try:
-                database.backup(settings.database, copy)
-            except Problem as problem:
-                if not (still and problem.final):
-                    raise
-                shutil.copyfile(settings.database, copy)
-                parts += sides
+        if settings.database.exists():
+            database.need_space(scratch, settings.database.stat().st_size)
+            parts += self._copy(copy, record, still)
         else:
-            shutil.copyfile(settings.database, copy)
+            copy.touch()  # the application has made none yet: to SQLite an empty file is the same
         changed = changes.pack(settings, {}, scratch / _CHANGES, still=still)
         left = changes.left(settings)
         damage = database.check(copy).damage
@@ -119,6 +111,23 @@ class Taken:
         (scratch / "snapshot.json").write_text(json.dumps(description))
         self._parts = parts
         return description
+
+    def _copy(self, copy: Path, record: Record, still: bool) -> list[str]:
+        """The database; the names of what goes along with one that SQLite cannot open."""
+        path = self._settings.database
+        if record.role is not Role.OWNER:
+            shutil.copyfile(path, copy)
+            return []
+        # First: SQLite may remove those of a file that it takes for none of its own.
+        sides = _side_files(path, self._folder.path) if still else []
+        try:
+            database.backup(path, copy)
+        except Problem as problem:
+            if not (still and problem.final):
+                raise
+            shutil.copyfile(path, copy)
+            return sides
+        return []
 
     def pack(self, into: IO[bytes]) -> None:
         """Write what was copied. The content itself is not needed any more."""
@@ -239,12 +248,15 @@ def _stage_named(settings: Settings, mark: marks.Mark) -> tuple[Path, Descriptio
         raise _a_persons_decision(
             f"{mark} saved all of its content as {mark.saved}, and that one cannot be used: {problem.why}"
         ) from problem
+    if not description["bytes"]:
+        _require_none(settings.snapshots, mark)
     return path, description
 
 
 def _require_none(folder: Path | None, mark: marks.Mark) -> None:
     """Its database was not there at its end: so it never was, or somebody has removed it."""
-    found = [path for path in _newest_first(folder, _nobody) if describe(path)["lineage"] == mark.lineage]
+    described = ((path, describe(path)) for path in _newest_first(folder, _nobody))
+    found = [path for path, said in described if said["lineage"] == mark.lineage and said["bytes"]]
     if found:
         raise _a_persons_decision(
             f"{mark} had no database at its end, though it had one when it was saved as {found[0].name}"

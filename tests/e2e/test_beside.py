@@ -6,10 +6,11 @@ import http.client
 import json
 from collections.abc import Iterator
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Devenv, docker, make
+from tests.e2e.conftest import Devenv, docker, make, remove_images
 
 pytestmark = pytest.mark.engine
 
@@ -158,3 +159,25 @@ def test_what_an_instance_has_changed_is_in_the_next_one_and_comes_back(blog: De
     php(blog, "unlink('content/uploads/2026/cat.jpg'); touch('users/later'); unlink('users/ann.db');")
     blog.done("snapshot", "restore", saved["path"], "--yes")
     assert content(blog) == of_next_release(made)
+
+
+def test_an_application_that_waits_for_its_installer_is_upgraded_and_comes_back(tmp_path: Path) -> None:
+    """Whether there is a database is what it goes by."""
+    shop = make(tmp_path, "devenv-installer", '[app]\nsource = "shop"\nwarmup = "/"\n')
+    (tmp_path / "shop" / "public").mkdir(parents=True)
+    index = "<?php echo file_exists('../data/database.sqlite') ? 'the shop' : 'the installer';"
+    (tmp_path / "shop" / "public" / "index.php").write_text(index)
+    try:
+        shop.done("up")
+        visitor = Visitor(shop.stack.stack.port)
+        assert visitor.visit() == "the installer"
+        assert shop.done("upgrade", "--to", "v1").receipt["verified"]
+        assert visitor.visit() == "the installer"
+        php(shop, "touch('data/uploaded');")
+        shop.done("down")
+        shop.done("up")
+        assert visitor.visit() == "the installer"
+        assert php(shop, "echo json_encode(file_exists('data/uploaded'));") == "true"
+    finally:
+        shop("reset", "--yes")
+        remove_images(shop)

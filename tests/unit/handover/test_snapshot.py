@@ -411,6 +411,43 @@ def tar_of(path: Path, **parts: bytes) -> Path:
     return path
 
 
+def test_an_application_that_has_made_no_database_yet_is_saved_with_what_lies_beside(
+    content: Settings,
+) -> None:
+    content.database.unlink()
+    path = saved(content)
+    (content.writable[0].path / "uploads" / "file").unlink()
+    described = install(content, path)
+    assert (described["bytes"], described["damage"], described["fingerprint"]["tables"]) == (0, [], {})
+    assert (content.writable[0].path / "uploads" / "file").read_bytes() == b"upload"
+    database.forget_empty(content.database)
+    assert not content.database.exists()
+
+
+def test_a_database_that_somebody_has_removed_is_missed(content: Settings) -> None:
+    """It was there when it was saved before: that nothing is there is no last word."""
+    path = saved(content)
+    content.database.unlink()
+    last = snapshot.save(content, OWNER)
+    assert content.snapshots is not None
+    marks.save(content.snapshots, Mark(OWNER.uid, "host", "v1", OWNER.lineage, OWNER.epoch, last["file"]))
+    with pytest.raises(Problem, match=f"had no database at its end.*{path.name}"):
+        snapshot.stage_last(content, lambda path, problem: None)
+
+
+def test_one_that_is_not_empty_is_kept_and_so_is_one_with_a_journal(content: Settings) -> None:
+    database.forget_empty(content.database)
+    assert content.database.stat().st_size
+    content.database.write_bytes(b"")
+    wal = Path(f"{content.database}-wal")
+    wal.touch()
+    database.forget_empty(content.database)
+    assert content.database.exists()
+    wal.unlink()
+    database.forget_empty(content.database)
+    assert not content.database.exists()
+
+
 def of_first_format(settings: Settings, *members: tuple[str, bytes | None]) -> Path:
     """As earlier devenvs wrote it: folders by number, a file with None."""
     path = saved(settings)
