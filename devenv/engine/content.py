@@ -14,6 +14,7 @@ from devenv.engine.probing import WRITERS, Probing
 from devenv.engine.settle import forget, look, owner_of
 from devenv.engine.store import MANUAL
 from devenv.errors import DevenvError, NotVerified, UsageError
+from devenv.model.beside import missed
 from devenv.model.events import Answer, Notice
 from devenv.model.instance import Instance
 from devenv.tools import browser
@@ -108,6 +109,8 @@ async def save(ctx: Context) -> None:
     owner = await owner_of(ctx)
     path = ctx.store.new_snapshot(ctx.stack.place, MANUAL, owner.release)
     about = await ctx.backend.snapshot(owner, path)
+    if text := missed(about, ctx.stack.app.database):
+        ctx.emit(Notice(text))
     ctx.emit(Answer("snapshot", {"path": str(path), **about}))
 
 

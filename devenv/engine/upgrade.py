@@ -19,7 +19,7 @@ from devenv.engine.probing import Probing
 from devenv.engine.settle import answering, forget, newest_snapshot, owner_of, save_fork, settle
 from devenv.errors import DevenvError, UsageError
 from devenv.model import plan
-from devenv.model.beside import in_words, of_snapshot
+from devenv.model.beside import in_words, missed, of_snapshot
 from devenv.model.events import Note, Notice, PhaseReached
 from devenv.model.instance import Instance
 from devenv.model.platform import did_not_come_up
@@ -101,6 +101,8 @@ class _Course:
                 f"it is saved as it is in {self.snapshot}: repair that copy with sqlite3 .recover, or go back"
                 " to an earlier one with devenv snapshot restore",
             )
+        if text := missed(about, self.ctx.stack.app.database):
+            self.ctx.emit(Notice(text))
         words = in_words(of_snapshot(about))
         return f"{about['bytes']:,} bytes{'; ' if words else ''}{words}"
 

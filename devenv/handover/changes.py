@@ -262,6 +262,12 @@ def left(settings: Settings) -> dict[str, Counted]:
     return found
 
 
+def databases(settings: Settings) -> list[str]:
+    """SQLite files that the application has made beside the one that was named."""
+    has = Listing(settings).has
+    return [key for key, value in has.items() if is_file(value) and _head(settings.root / key) == SQLITE]
+
+
 def _carried(settings: Settings) -> list[str]:
     """What earlier instances have changed of what was in their images: a change for good, also where this
     image has nothing like it."""

@@ -1,8 +1,8 @@
 """A snapshot: one tar file with the database, what has changed beside it, and what they are.
 
 ``snapshot.json`` {format, lineage, epoch, release, time, sequence, sha256, bytes, damage, fingerprint,
-changed, left}, ``database.sqlite`` and ``changes.tar``. A damaged database is saved as it is: then ``damage``
-says what is wrong with it, and ``fingerprint`` is null if not all of it can be read.
+changed, left, elsewhere}, ``database.sqlite`` and ``changes.tar``. A damaged database is saved as it is: then
+``damage`` says what is wrong with it, and ``fingerprint`` is null if not all of it can be read.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ _FOLDERS = "travel.tar"
 """Instead of the changes, in the first format: folders that were named, by number. The first one was that of
 the sessions, unless somebody had said otherwise."""
 _ABOUT_SIZE = 8 << 20
+_NAMED = 3
+"""So many further databases are named, where there is none under the name that was given."""
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -82,11 +84,13 @@ class Taken:
         scratch = self._folder.path
         copy = scratch / "database.sqlite"
         parts = [_ABOUT, _DATABASE, _CHANGES]
+        elsewhere: list[str] = []
         if settings.database.exists():
             database.need_space(scratch, settings.database.stat().st_size)
             parts += self._copy(copy, record, still)
         else:
             copy.touch()  # the application has made none yet: to SQLite an empty file is the same
+            elsewhere = changes.databases(settings)[:_NAMED]
         changed = changes.pack(settings, {}, scratch / _CHANGES, still=still)
         left = changes.left(settings)
         damage = database.check(copy).damage
@@ -106,6 +110,7 @@ class Taken:
             "damage": damage,
             "fingerprint": content,
             "changed": asdict(changed),
+            "elsewhere": elsewhere,
             "left": {key: asdict(one) for key, one in left.items()},
         }
         (scratch / "snapshot.json").write_text(json.dumps(description))
@@ -390,6 +395,7 @@ _SAID: dict[str, Callable[[object], bool]] = {
     "sequence": lambda value: value is None or _is_count(value),
     "damage": _is_damage,
     "changed": lambda value: value is None or _is_counted(value),
+    "elsewhere": lambda value: value is None or (isinstance(value, list) and all(map(_is_word, value))),
     "left": lambda value: value is None or _is_all_counted(value),
     "fingerprint": lambda value: value is None or isinstance(value, dict),
 }

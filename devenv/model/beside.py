@@ -71,5 +71,16 @@ def of_snapshot(said: Mapping[str, Any]) -> Beside | None:
     return beside(said.get("changed"), said.get("left"))
 
 
+def missed(said: Mapping[str, Any], database: str) -> str:
+    """What a snapshot tells of databases, where there is none under the name that devenv.toml has."""
+    found = said.get("elsewhere")
+    if said.get("bytes") or not isinstance(found, list) or not found:
+        return ""
+    return (
+        f"there is no {name(database)} yet, but {', '.join(name(str(one)) for one in found)} came into being:"
+        " [app] database of devenv.toml names the main one"
+    )
+
+
 def _files(count: int) -> str:
     return f"{count} file{'' if count == 1 else 's'}"

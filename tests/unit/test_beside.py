@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devenv.model.beside import Beside, Counted, Left, beside, in_words
+from devenv.model.beside import Beside, Counted, Left, beside, in_words, missed
 
 SAID = {"files": 12, "bytes": 3_100_000}
 
@@ -24,3 +24,10 @@ def test_what_makes_no_sense_is_not_told(said: object) -> None:
     assert beside(said, {}) is None
     assert beside(SAID, said) is None or in_words(beside(SAID, said)) == "12 files beside it (3.1 MB)"
     assert beside(SAID, {"var/cache": said}) == Beside(Counted(**SAID), ())
+
+
+def test_a_database_of_another_name_is_named_where_there_is_none_of_ours() -> None:
+    said = {"bytes": 0, "elsewhere": ["users/ann.db"]}
+    assert missed(said, "data/x.db").startswith("there is no data/x.db yet, but users/ann.db came into being")
+    for nothing in ({**said, "bytes": 7}, {**said, "elsewhere": []}, {"bytes": 0}, {**said, "elsewhere": 7}):
+        assert missed(nothing, "data/x.db") == ""

@@ -414,8 +414,9 @@ def tar_of(path: Path, **parts: bytes) -> Path:
 def test_an_application_that_has_made_no_database_yet_is_saved_with_what_lies_beside(
     content: Settings,
 ) -> None:
-    content.database.unlink()
+    content.database.rename(content.database.with_name("other.db"))
     path = saved(content)
+    assert snapshot.describe(path)["elsewhere"] == ["data/other.db"]
     (content.writable[0].path / "uploads" / "file").unlink()
     described = install(content, path)
     assert (described["bytes"], described["damage"], described["fingerprint"]["tables"]) == (0, [], {})
@@ -424,7 +425,7 @@ def test_an_application_that_has_made_no_database_yet_is_saved_with_what_lies_be
     assert not content.database.exists()
 
 
-def test_a_database_that_somebody_has_removed_is_missed(content: Settings) -> None:
+def test_a_database_that_somebody_has_removed_is_missed(content: Settings, clock: list[float]) -> None:
     """It was there when it was saved before: that nothing is there is no last word."""
     path = saved(content)
     content.database.unlink()
