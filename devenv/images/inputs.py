@@ -12,12 +12,14 @@ from pathlib import Path
 
 from devenv.images.context import LEFT_OUT, Context
 
+NEVER_SERVED = Path("docker", "never-served")
+
 LABEL = "io.devenv.inputs"
 """Of an image: the hash that it was built from."""
 
 _RECIPES = {
-    "httpd": (Path("docker", "httpd"), LEFT_OUT),
-    "php-fpm": (Path("docker", "php-fpm"), LEFT_OUT, Path("devenv", "handover")),
+    "httpd": (Path("docker", "httpd"), NEVER_SERVED, LEFT_OUT),
+    "php-fpm": (Path("docker", "php-fpm"), NEVER_SERVED, LEFT_OUT, Path("devenv", "handover")),
 }
 """Below the build context; see the COPY lines of the Dockerfiles."""
 SERVICES = tuple(_RECIPES)

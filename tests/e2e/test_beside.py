@@ -92,6 +92,15 @@ def content(blog: Devenv) -> Content:
     return files, feeds
 
 
+def asked(port: int, path: str) -> tuple[int, str, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    said = answer.read()
+    connection.close()
+    return answer.status, answer.getheader("Content-Type", ""), said
+
+
 class Visitor:
     """Somebody with a session."""
 
@@ -118,7 +127,13 @@ def of_next_release(there: Content) -> Content:
 def test_what_an_instance_has_changed_is_in_the_next_one_and_comes_back(blog: Devenv) -> None:
     blog.done("up")
     php(blog, CHANGE)
-    somebody = Visitor(blog.stack.stack.port)
+    port = blog.stack.stack.port
+    # What an instance has got while it runs is served from there; what it has removed is not.
+    assert asked(port, "/content/uploads/2026/cat.jpg") == (200, "image/jpeg", b"cat" * 3_000_000)
+    assert asked(port, "/content/uploads/theme.css") == (200, "text/css", b"mine")
+    for nobodys in ("/users/ann.db", "/content/database/schema.php", "/content/uploads/hello.txt"):
+        assert b"visits" in asked(port, nobodys)[2]
+    somebody = Visitor(port)
     assert somebody.visit() == "1 visits, 1 posts"
     files, feeds = content(blog)
     assert files.pop(CACHE)

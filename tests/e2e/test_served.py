@@ -30,6 +30,7 @@ NEVER = [
     "data/db.sqlite-wal",
     "data/uploads/private.txt",
     "data/.gate/record.json",
+    "files/changed-by-an-instance.css",
     "copy.sqlite3",
     "other.db",
     "dump.sql",
@@ -99,7 +100,7 @@ def httpd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(SECRET)
     image = f"devenv-served{SUFFIX}/httpd:v1"
-    arguments = {"DOCUMENT_ROOT": root, "DATABASE": f"{root}/data/db.sqlite"}
+    arguments = {"DOCUMENT_ROOT": root, "WRITABLE": f"{root}/data:{root}/files"}
     options = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     file = ROOT / "docker" / "httpd" / "Dockerfile"
     docker("build", "-t", image, "-f", str(file), *options, "--build-context", f"app={app}", str(ROOT))
