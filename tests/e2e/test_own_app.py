@@ -19,6 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -223,25 +224,59 @@ def test_an_image_names_the_commit_that_it_was_made_of(shop: Devenv) -> None:
     docker("rmi", *(shop.stack.image(service, release) for service in ("httpd", "php-fpm")))
 
 
+PLUGIN = """<?php namespace Shop\\Plugin;
+use Composer\\Composer; use Composer\\IO\\IOInterface;
+use Composer\\Plugin\\PluginInterface; use Composer\\EventDispatcher\\EventSubscriberInterface;
+class Plugin implements PluginInterface, EventSubscriberInterface {
+    function activate(Composer $composer, IOInterface $io) {}
+    function deactivate(Composer $composer, IOInterface $io) {}
+    function uninstall(Composer $composer, IOInterface $io) {}
+    static function getSubscribedEvents() { return ['post-autoload-dump' => 'dump']; }
+    function dump() {
+        file_put_contents('vendor/autoload_runtime.php', '<?php return "' . getenv('APP_ENV') . '";');
+    }
+}
+"""
+
+
 def test_composer_installs_what_an_application_has_not_brought_and_goes(tmp_path: Path) -> None:
     own = make(tmp_path, "devenv-composer", '[app]\nsource = "app"\nwarmup = "/"\n')
     app = tmp_path / "app"
     (app / "public").mkdir(parents=True)
     (app / "src").mkdir()
-    # Nothing that it would have to fetch: its autoloader alone.
-    described = {"repositories": [{"packagist.org": False}], "autoload": {"psr-4": {"Shop\\": "src/"}}}
+    (app / "plugin").mkdir()
+    # Nothing that it would have to fetch: its autoloader, and a plugin as symfony/runtime is one.
+    described: dict[str, Any] = {
+        "repositories": [{"packagist.org": False}, {"type": "path", "url": "plugin"}],
+        "require": {"shop/plugin": "*", "ext-mbstring": "*"},
+        "minimum-stability": "dev",
+        "autoload": {"psr-4": {"Shop\\": "src/"}},
+        "config": {"allow-plugins": {"shop/plugin": True}},
+    }
+    plugin = {
+        "name": "shop/plugin", "type": "composer-plugin", "require": {"composer-plugin-api": "^2.0"},
+        "autoload": {"psr-4": {"Shop\\Plugin\\": ""}}, "extra": {"class": "Shop\\Plugin\\Plugin"},
+    }  # fmt: skip
     (app / "composer.json").write_text(json.dumps(described))
+    (app / "plugin" / "composer.json").write_text(json.dumps(plugin))
+    (app / "plugin" / "Plugin.php").write_text(PLUGIN)
     (app / "src" / "Word.php").write_text("<?php namespace Shop; class Word { const SAID = 'loaded'; }\n")
     (app / "public" / "index.php").write_text(
-        "<?php require '../vendor/autoload.php'; echo Shop\\Word::SAID;\n"
+        "<?php require '../vendor/autoload.php';"
+        " echo Shop\\Word::SAID, ' in ', require '../vendor/autoload_runtime.php';"
     )
     (app / "build.sh").write_text("composer --version > said\n")
+    # composer brought it, and takes it along when it goes.
+    lacking = own("build").failure
+    assert lacking["why"].endswith("ext-mbstring: composer.json and its packages ask for it"), lacking
+    assert "add to packages.txt, a line each: php-mbstring; then build again" in lacking["next"]
+    (app / "packages.txt").write_text("php-mbstring\n")
     own.done("build")
     try:
         shell = "cat said; cd public; php8.2 index.php; command -v composer || :"
         told = docker("run", "--rm", "--entrypoint", "sh", own.stack.image("php-fpm", "v1"), "-c", shell)
         assert told.startswith("Composer")
-        assert told.splitlines()[-1] == "loaded"
+        assert told.splitlines()[-1] == "loaded in prod"
     finally:
         remove_images(own)
 
