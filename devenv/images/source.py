@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from devenv.errors import ConfigError
+from devenv.images import php
 from devenv.model.app import AppSection
 
 _MAKES = ("composer.json", "build.sh")
@@ -30,6 +31,13 @@ def require_fit(folder: Path, app: AppSection) -> None:
             f"{folder / app.database} is a folder",
             "[app] database of devenv.toml names the SQLite file",
             "name a file in it",
+        )
+    if not php.meets(wanted := php.wanted(folder)):
+        has = ".".join(map(str, php.VERSION))
+        raise ConfigError(
+            f"the application does not run with PHP {has}",
+            f"{folder / 'composer.json'} wants PHP {wanted}, and the images have {has}",
+            f"let it have {has} as well, if it can: it is what Debian 12 has",
         )
     for one in app.writable:
         if (folder / one).exists() and not (folder / one).is_dir():

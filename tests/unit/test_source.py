@@ -60,3 +60,12 @@ def test_a_file_is_no_writable_folder(shop: Path) -> None:
     with pytest.raises(ConfigError, match="is no folder") as wrong:
         require_fit(shop, AppSection(writable=("data", "settings.json")))
     assert "[app] writable" in wrong.value.why
+
+
+def test_a_php_that_images_do_not_have_is_told_before_anything_is_built(shop: Path) -> None:
+    (shop / "composer.json").write_text('{"require": {"php": ">=8.2"}}')
+    require_fit(shop, AppSection())
+    (shop / "composer.json").write_text('{"require": {"php": "^8.3"}}')
+    with pytest.raises(ConfigError, match=r"does not run with PHP 8\.2") as wrong:
+        require_fit(shop, AppSection())
+    assert "wants PHP ^8.3" in wrong.value.why
