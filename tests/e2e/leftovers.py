@@ -19,7 +19,8 @@ from tests.e2e.conftest import Devenv, docker
 MARK = "DEVENV_TEST_RUN"
 """Whoever has this in its environment was started by a test, with the value of that test."""
 KEPT: Mapping[str, float] = {
-    "state snapshots/*.tar": 10,
+    **{f"state snapshots/*_{reason}@*.tar": 10 for reason in ("before-upgrade", "before-restore", "down")},
+    "state */portforward.log.#": 1,
     "state receipts/*.json": math.inf,
     "volume *.tar": 10,
 }
