@@ -457,7 +457,7 @@ class Kubernetes:
         image = await self.image(PHP_FPM, release)
         there = await self._pods(PHP_FPM)
         try:
-            await self._patch(rollout(_HOLD, image, time.time()))
+            await self._patch(rollout(_HOLD, image, time.time(), self._stack.app.writable))
             await self._until_ready(there, seen, note)
         except BaseException:
             if not pods.newcomers(await self._pods(PHP_FPM), there):

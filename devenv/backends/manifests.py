@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,22 @@ def rolled_out(deployment: Object | None) -> bool:
     return seen and all(count == wanted for count in counts)
 
 
-def rollout(hold: int, image: str = "", began: float = 0) -> dict[str, Any]:
+def rollout(
+    hold: int, image: str = "", began: float = 0, writable: Sequence[str] = ("data",)
+) -> dict[str, Any]:
     """What changes of the Deployment php-fpm. Also of one that somebody has paused: it goes on.
 
-    `began`: seconds since the epoch, another one for each upgrade.
+    `began`: seconds since the epoch, another one for each upgrade. `writable`: the folders that the new
+    release writes to, each of which has a volume.
     """
     spec: dict[str, Any] = {"minReadySeconds": hold, "paused": False}
     if image:
         spec["template"] = {
             "metadata": {"annotations": {_BEGAN: f"{began:.3f}"}},
-            "spec": {"containers": [{"name": PHP_FPM, "image": image}]},
+            "spec": {
+                "containers": [{"name": PHP_FPM, "image": image, "volumeMounts": _mounts(writable)}],
+                "volumes": _volumes(writable),
+            },
         }
     return spec
 
@@ -62,7 +68,7 @@ def kustomization(
 
     `images`: of each service. `more`: files that are applied as well.
     """
-    app, root = stack.app, Path("/app")
+    app, root = stack.app, _ROOT
     values = {
         "GATE_DATABASE": str(root / app.database),
         "GATE_DOCUMENT_ROOT": str(root / app.document_root),
@@ -97,14 +103,15 @@ def kustomization(
                         "requests": {"cpu": stack.pod.cpu, "memory": stack.pod.memory},
                         "limits": {"memory": stack.pod.memory},
                     },
-                    "volumeMounts": _mounts(str(root / folder) for folder in app.writable),
+                    "volumeMounts": _mounts(app.writable),
                 },
-                [{"name": _volume(number), "emptyDir": {}} for number in range(len(app.writable))],
+                _volumes(app.writable),
             ),
         ],
     }
 
 
+_ROOT = Path("/app")
 _MOUNT = "/app/data"
 """Where the manifests themselves mount the volume."""
 
@@ -114,8 +121,13 @@ def _volume(number: int) -> str:
     return f"data-{number}" if number else "data"
 
 
-def _mounts(paths: Iterable[str]) -> list[dict[str, str]]:
+def _volumes(writable: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"name": _volume(number), "emptyDir": {}} for number in range(len(writable))]
+
+
+def _mounts(writable: Sequence[str]) -> list[dict[str, str]]:
     """A volume for each writable folder, and none for that of the manifests, if it is not one of them."""
+    paths = (str(_ROOT / folder) for folder in writable)
     mounts = [{"name": _volume(number), "mountPath": path} for number, path in enumerate(paths)]
     if all(mount["mountPath"] != _MOUNT for mount in mounts):
         mounts.append({"$patch": "delete", "mountPath": _MOUNT})

@@ -19,7 +19,7 @@ import stat
 import struct
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -39,6 +39,8 @@ APART = 4 << 20
 MANIFEST = "manifest"
 """The last entry of an archive; all others lie in one of the folders."""
 GONE = ["gone"]
+_FIELDS = 4
+"""Of a file's value, at least."""
 SQLITE = b"SQLite format 3\0"
 _WAITING = {"-wal": b"\x37\x7f\x06", "-journal": b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"}
 """How the files begin that SQLite keeps beside a database for what is not in it yet."""
@@ -58,10 +60,21 @@ def populate(settings: Settings) -> None:
         return
     for folder in settings.writable:
         folder.own.mkdir(parents=True, exist_ok=True)
+        part = folder.own / "part"
+        remove(part)  # of one that was killed
+        modes: list[tuple[Path, int]] = []
         for source in _below(folder.pristine):
             target = folder.path / source.relative_to(folder.pristine)
-            if not os.path.lexists(target):
-                copy(source, target)
+            if os.path.lexists(target):
+                continue
+            if is_dir(source):
+                target.mkdir()
+                modes.append((target, stat.S_IMODE(source.stat().st_mode)))
+            else:
+                copy(source, part)
+                part.rename(target)
+        for target, mode in reversed(modes):
+            target.chmod(mode)
     settings.populated.touch()
 
 
@@ -72,13 +85,21 @@ def _below(top: Path) -> Iterator[Path]:
             yield Path(root, name)
 
 
+def is_dir(path: Path) -> bool:
+    """A link to one is none."""
+    return path.is_dir() and not path.is_symlink()
+
+
 def copy(source: Path, target: Path) -> None:
-    """A file, a link, or a folder without what is in it; with its mode and times."""
-    if source.is_dir() and not source.is_symlink():
+    """A file, a link, or a folder without what is in it; on return it is on the disk. A folder can be written
+    to until what it is for is in it."""
+    if is_dir(source):
         target.mkdir()
-        target.chmod(stat.S_IMODE(source.stat().st_mode))
-    else:
-        shutil.copy2(source, target, follow_symlinks=False)
+        target.chmod(stat.S_IMODE(source.stat().st_mode) | stat.S_IRWXU)
+        return
+    shutil.copy2(source, target, follow_symlinks=False)
+    if not target.is_symlink():
+        sync(target)
 
 
 class Listing:
@@ -96,13 +117,13 @@ class Listing:
         self.images: set[str] = set()
         """Those of them that this image has too, or that of an earlier release had."""
         for folder in settings.writable:
-            self._walk(folder, folder.path, folder.pristine)
+            self._walk(folder, folder.path, folder.pristine, top=True)
         for key in _carried(settings):
             self._carry(key)
 
-    def _walk(self, folder: Writable, here: Path, pristine: Path) -> None:
-        images = set() if pristine.is_symlink() else entries(pristine)
-        own = entries(here)
+    def _walk(self, folder: Writable, here: Path, pristine: Path, *, top: bool = False) -> None:
+        images = entries(pristine)
+        own = entries(here, follow=top)
         for name in sorted(own):
             path = here / name
             if folder.is_own(path) or _is_side_file(path, own):
@@ -111,32 +132,47 @@ class Listing:
             left = key in self._settings.leave
             try:
                 info = path.lstat()
-                is_dir = stat.S_ISDIR(info.st_mode)
-                waiting = [] if left or is_dir else _waiting(path, own)
+                is_folder = stat.S_ISDIR(info.st_mode)
+                waiting = [] if left or is_folder else _waiting(path, own)
                 same = name in images and not waiting and _is_same(path, info, pristine / name, self._since)
-                if not same and (is_dir or not left) and not folder.holds_own(path):
+                if not same and (is_folder or not left) and not folder.holds_own(path):
                     self._add(key, path, info, waiting)
                     if name in images:
                         self.images.add(key)
-            except FileNotFoundError:
+                        if not is_folder:
+                            self._gone_below(folder, pristine / name)
+            except (FileNotFoundError, NotADirectoryError):
                 continue
-            if is_dir and not left:
+            if is_folder and not left:
                 self._walk(folder, path, pristine / name)
         for name in images - own:
             key = folder.key_of(here / name)
             if not (folder.is_own(here / name) or key in self._settings.leave):
-                self.has[key] = GONE
-                self.images.add(key)
+                self._gone(key)
+                self._gone_below(folder, pristine / name)
+
+    def _gone(self, key: str) -> None:
+        self.has[key] = GONE
+        self.images.add(key)
+
+    def _gone_below(self, folder: Writable, pristine: Path) -> None:
+        """So that nothing of it comes back with a folder that is made anew."""
+        if is_dir(pristine):
+            for path in _below(pristine):
+                key = f"{folder.key}/{path.relative_to(folder.pristine)}"
+                if not self._settings.is_left(key):
+                    self._gone(key)
 
     def _carry(self, key: str) -> None:
         """Also where it is as this image has it: it is not so in that of an earlier release."""
-        path = self._settings.root / key
         self.images.add(key)
         if key in self.has or self._settings.is_left(key):
             return
         try:
-            self._add(key, path, path.lstat(), _waiting(path, entries(path.parent)))
-        except (FileNotFoundError, NotADirectoryError):
+            path = folder_of(self._settings, key).path_of(key)
+            self._add(key, path, path.lstat(), _waiting(path))
+        except (NoPlace, FileNotFoundError, NotADirectoryError):
+            # Where this release writes nothing, no change of it can be seen.
             self.has[key] = GONE
 
     def _add(self, key: str, path: Path, info: os.stat_result, waiting: list[Path]) -> None:
@@ -158,7 +194,7 @@ class Listing:
         try:
             database.freeze(path)
         except Problem as problem:
-            if not problem.final:
+            if not database.is_damage(problem.__cause__):
                 raise
             # Damaged before it came here: as it is, with what belongs to it.
             for side in waiting:
@@ -167,8 +203,10 @@ class Listing:
         return path.lstat(), []
 
 
-def entries(folder: Path) -> set[str]:
-    """The names in it; none if it is none."""
+def entries(folder: Path, *, follow: bool = False) -> set[str]:
+    """The names in it; none if it is none, or a link to one that is not to be followed."""
+    if not follow and folder.is_symlink():
+        return set()
     try:
         return {path.name for path in folder.iterdir()}
     except (FileNotFoundError, NotADirectoryError):
@@ -197,7 +235,8 @@ def _is_same(path: Path, info: os.stat_result, pristine: Path, since: int = 0) -
     if stat.S_ISLNK(info.st_mode):
         return stat.S_ISLNK(other.st_mode) and path.readlink() == pristine.readlink()
     if info.st_mode != other.st_mode:
-        return stat.S_ISDIR(info.st_mode) and stat.S_IMODE(info.st_mode) & 0o777 == other.st_mode & 0o777
+        both = stat.S_ISDIR(info.st_mode) and stat.S_ISDIR(other.st_mode)
+        return both and info.st_mode & 0o777 == other.st_mode & 0o777
     if not stat.S_ISREG(info.st_mode):
         return True
     if info.st_size != other.st_size:
@@ -206,12 +245,14 @@ def _is_same(path: Path, info: os.stat_result, pristine: Path, since: int = 0) -
     return untouched or are_equal(path, pristine)
 
 
-def _waiting(path: Path, beside: set[str]) -> list[Path]:
-    """WAL or hot journal of the database at `path`, with what is not in its file yet."""
+def _waiting(path: Path, beside: set[str] | None = None) -> list[Path]:
+    """WAL or hot journal of the database at `path`, with what is not in its file yet. `beside`: the names in
+    its folder, where they are known."""
     found = []
     for suffix, magic in _WAITING.items():
         side = path.with_name(path.name + suffix)
-        if side.name in beside and _head(side).startswith(magic) and _head(path) in (SQLITE, b""):
+        there = side.name in beside if beside is not None else side.exists()
+        if there and _head(side).startswith(magic) and _head(path) in (SQLITE, b""):
             found.append(side)
     return found
 
@@ -289,6 +330,8 @@ def pack(settings: Settings, known: Manifest, into: Path, *, still: bool = False
     listing = Listing(settings, still=still)
     now = listing.has
     apart = []
+    to_send = sum(value[0] for key, value in now.items() if is_file(value) and known.get(key) != value)
+    database.need_space(into.parent, to_send)
     with (
         Scratch(settings.state, quick=True) as scratch,
         tarfile.open(into, "w", format=tarfile.PAX_FORMAT) as tar,
@@ -327,7 +370,8 @@ def _add(tar: tarfile.TarFile, path: Path, key: str, scratch: Path) -> None:
     if not info.isreg():
         tar.addfile(info)
         return
-    if _head(path) == SQLITE or _waiting(path, entries(path.parent)):
+    head = _head(path)
+    if head == SQLITE or (head == b"" and _waiting(path)):
         path = _consistent(path, scratch / "copy")
         info.size = path.stat().st_size
     with path.open("rb") as file:
@@ -342,10 +386,12 @@ def _add(tar: tarfile.TarFile, path: Path, key: str, scratch: Path) -> None:
 
 def _consistent(path: Path, into: Path) -> Path:
     """A copy of the database at `path`, whose pages one must not read while another program writes some."""
+    for suffix in ("", *database.SIDE_FILES):
+        into.with_name(into.name + suffix).unlink(missing_ok=True)  # of the one before
     try:
         database.backup(path, into)
     except Problem as problem:
-        if not problem.final:
+        if not database.is_damage(problem.__cause__):
             raise
         return path  # damaged before it came here: as it is
     return into
@@ -375,24 +421,46 @@ def unpack(archive: Path, settings: Settings) -> Received:
         raise _not_whole(str(error)) from error
     if received is None:
         raise _not_whole("it ends without saying what has changed")
-    there = {key for key, value in received.has.items() if value != GONE}
+    remove_others(settings, received.has)
+    for key, value in received.has.items():
+        if value != GONE and not _is_kind(staged(settings, key), value):
+            raise _not_whole(f"{key} is missing, or something else than it says")
+    return received
+
+
+def remove_others(settings: Settings, has: Manifest) -> None:
+    """Have nothing staged but the changes `has`."""
+    there = {key for key, value in has.items() if value != GONE}
     kept = there | {str(parent) for key in there for parent in PurePosixPath(key).parents}
     for folder in settings.writable:
         for path in reversed(list(_below(folder.staged))):
             if folder.key_of_staged(path) not in kept:
                 remove(path)
-    if missing := [key for key in there if not os.path.lexists(staged(settings, key))]:
-        raise _not_whole(f"{missing[0]} is missing")
-    return received
+
+
+def _is_kind(path: Path, value: list[Any]) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if is_file(value):
+        return stat.S_ISREG(mode)
+    return stat.S_ISDIR(mode) if value[0] == "dir" else stat.S_ISLNK(mode)
+
+
+class NoPlace(Problem):
+    """What lies in a folder to which this release does not write."""
 
 
 def folder_of(settings: Settings, key: str) -> Writable:
-    """The writable folder that `key` is in. Raises `Problem` if it is in none."""
+    """The writable folder that `key` is in. Raises `NoPlace` if it is in none."""
     path = PurePosixPath(key)
+    if not _is_path(key):
+        raise _strange(key)
     for folder in settings.writable:
-        if PurePosixPath(folder.key) in path.parents and ".." not in path.parts:
+        if PurePosixPath(folder.key) in path.parents:
             return folder
-    raise Problem(
+    raise NoPlace(
         "there is something for which this release has no place",
         f"{key!r} is in none of its writable folders: {', '.join(one.key for one in settings.writable)}",
         "name the folder in [app] writable, in this release too",
@@ -420,6 +488,9 @@ def _extract(archive: Path, settings: Settings) -> Received | None:
             if target.is_symlink() or (target.exists() and not (member.isdir() and target.is_dir())):
                 remove(target)
             member.name = target.name
+            if member.isdir():
+                # What is to come into it comes first; then it gets its mode (see Placement).
+                member.mode |= stat.S_IRWXU
             tar.extract(member, target.parent, numeric_owner=True)
             if member.isreg():
                 sync(target)
@@ -433,23 +504,50 @@ def _require_within(member: tarfile.TarInfo, target: Path, settings: Settings) -
     parent = target.parent.resolve()
     within = any(parent.is_relative_to(one.staged.resolve()) for one in settings.writable)
     path = folder.path_of(member.name)
-    if not known_kind or not within or any(folder.is_own(one) for one in (path, *path.parents)):
+    if path in folder.untouched:
         raise Problem(
-            "the owner sent something that does not belong into the writable folders",
-            repr(member.name),
-            "nothing was taken; look at the owner's container",
+            "the database of this release is a file like any other in the one before",
+            f"{member.name} came with what lies beside the database, and here it is the database",
+            "let [app] database be what it was; or begin anew (devenv reset) with that file as the seed",
         )
+    own = any(folder.is_own(one) for one in (path, *path.parents))
+    if not known_kind or not within or own or (folder.holds_own(path) and not member.isdir()):
+        raise _strange(member.name)
     parent.mkdir(parents=True, exist_ok=True)
+
+
+def _strange(key: str) -> Problem:
+    return Problem(
+        "the owner sent something that does not belong into the writable folders",
+        repr(key),
+        "nothing was taken; look at the owner's container",
+    )
 
 
 def _listed(content: IO[bytes]) -> Received:
     said = json.loads(b"".join(iter(lambda: content.read(HEADER), b"")))
     received = Received(said["has"], said["images"], said["apart"])
     has = received.has
-    right = isinstance(has, dict) and all(isinstance(value, list) and value for value in has.values())
-    if not right or not set(received.apart) <= set(has):
+    right = isinstance(has, dict) and all(map(_is_value, has.values()))
+    paths = [*has, *received.images]
+    if not right or not set(received.apart) <= set(has) or not all(map(_is_path, paths)):
         raise ValueError("its list of what has changed is none")
+    if any(not is_file(has[key]) for key in received.apart):
+        raise ValueError("its list of what is still to come is none")
     return received
+
+
+def _is_value(value: object) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    if type(value[0]) is int:
+        return len(value) >= _FIELDS and all(type(one) is int for one in value)
+    kind = {"dir": [int], "link": [str], "gone": []}.get(value[0]) if isinstance(value[0], str) else None
+    return kind is not None and [type(one) for one in value[1:]] == kind
+
+
+def _is_path(key: object) -> bool:
+    return isinstance(key, str) and key != "" and not {"..", "/"} & set(PurePosixPath(key).parts)
 
 
 def write_down(received: Received, settings: Settings) -> None:
@@ -502,7 +600,21 @@ def sync(path: Path) -> None:
 
 def remove(path: Path) -> None:
     """A file, a link, or a folder with all that is in it; nothing is nothing."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+    if is_dir(path):
+        shutil.rmtree(path, onerror=_open_and_again)
     else:
         path.unlink(missing_ok=True)
+
+
+def _open_and_again(act: Callable[..., Any], path: str, failed: Any) -> None:
+    """Folders that nobody may write to are no folders that nobody may remove."""
+    if not isinstance(failed[1], PermissionError):
+        raise failed[1]
+    failing = Path(path)
+    for one in (failing.parent, failing):
+        if is_dir(one):
+            one.chmod(stat.S_IRWXU)
+    if is_dir(failing):
+        shutil.rmtree(failing)
+    else:
+        failing.unlink()

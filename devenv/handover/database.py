@@ -97,6 +97,14 @@ def freeze(database: Path) -> None:
         raise unreadable(database, error) from error
 
 
+def is_damage(error: BaseException | None) -> bool:
+    """Of the file itself, which no second try mends."""
+    return isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode & 0xFF in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    )
+
+
 def forget_empty(database: Path) -> None:
     """An empty file is none: an application may look whether there is one, and make its tables if not.
 

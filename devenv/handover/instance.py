@@ -64,7 +64,6 @@ class Instance(Machine):
         sockets = Path(os.environ.get("GATE_RUN", "/run/gate"))
         sockets.mkdir(parents=True, exist_ok=True)
         (sockets / "opcache").mkdir(exist_ok=True)
-        settings.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
         env = _server_env(sockets / "opcache", settings.sessions)
         self.servers = Servers(command, env, sockets, self.journal)
 
@@ -195,7 +194,10 @@ class Instance(Machine):
         if (problem := self.superseded()) is not None:
             raise problem
         self.count_held()
-        database.forget_empty(self.settings.database)
+        self.settings.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.settings.absent.exists():
+            database.forget_empty(self.settings.database)
+            self.settings.absent.unlink(missing_ok=True)
         self.make("open", served=True)
         self.sign()
         if self.relay is not None:

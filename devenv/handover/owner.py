@@ -149,6 +149,8 @@ class Owner:
             self._reopen(problem.why)
             raise problem
         try:
+            if not self._settings.database.exists():
+                self._settings.absent.touch()
             await in_thread(database.freeze, self._settings.database)
         except BaseException as error:
             self._reopen(str(error))
@@ -176,7 +178,8 @@ class Owner:
         with passed_on(self._outgoing) as path:
             blocks, lease.sha256 = await in_thread(database.write_difference, source, request.body, path)
             self._require_lease(request)
-        return Reply({"blocks": blocks, "sha256": lease.sha256, "size": source.stat().st_size}, path)
+        fields = {"blocks": blocks, "sha256": lease.sha256, "size": source.stat().st_size}
+        return Reply({**fields, "absent": self._settings.absent.exists()}, path)
 
     async def _pages_beside(self, request: Request) -> Reply:
         key = str(request.fields["path"])

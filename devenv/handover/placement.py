@@ -11,10 +11,11 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,9 +23,21 @@ from . import changes, database
 from .record import sync_folder
 from .settings import Settings, Writable
 
-Step = tuple[Literal["put", "remove", "mode"], str, int, int]
+Step = tuple[Literal["put", "remove", "open", "mode"], str, int, int]
 """What is done with a path (from the application's folder on): what is staged for it is put there; it is
-removed; or it is a folder that gets another mode. The numbers are its mode, and the one that it has."""
+removed; or it is a folder that gets another mode, at first so that it can be written to, or at last. The
+numbers are its mode, and the one that it has."""
+
+
+_OWNERS = stat.S_IRWXU
+"""Without these nobody of us can work in a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    aside: str
+    """A folder of this placement alone: what an earlier one could not remove is not taken for its own."""
+    steps: list[Step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +75,7 @@ class _Piece:
                 # It could not be removed whole: fill in again what is missing.
                 shutil.copytree(self.aside, self.target, symlinks=True, dirs_exist_ok=True)
                 return
-            self.aside.rename(self.target)
+            _move(self.aside, self.target)
         elif self.staged is not None and self.new.exists() and done:
             self.target.rename(self.staged)
 
@@ -72,25 +85,24 @@ class Placement:
         self._settings = settings
         self._written = settings.staging / "plan.json"
         self._database = settings.database
-        self._aside = settings.state / "aside"
 
     def put(self) -> None:
         """Put all that is staged in its place. To be repeated after a crash, or undone after an OSError."""
-        for folder in self._settings.writable:
-            folder.aside.mkdir(parents=True, exist_ok=True)
-        self._aside.mkdir(exist_ok=True)
-        *pieces, content = self._pieces(steps := self._steps())
+        plan = _read(self._written) or self._plan()
+        aside = self._aside(plan)
+        for folder in {aside, *(one.aside / plan.aside for one in self._settings.writable)}:
+            folder.mkdir(parents=True, exist_ok=True)
+        *pieces, content = self._pieces(plan)
         if os.path.lexists(self._settings.staged):
             # A journal of the old database must not be replayed into the new one.
             for suffix in database.SIDE_FILES:
                 side = Path(f"{self._database}{suffix}")
                 if side.exists():
-                    side.rename(self._aside / side.name)
-        for kind, key, mode, _ in steps:
-            if kind == "mode":
-                (self._settings.root / key).chmod(mode)
+                    side.rename(aside / side.name)
+        self._chmod(plan, "open")
         for piece in pieces:
             piece.put()
+        self._chmod(plan, "mode")
         # Last: a database in its place says that all else is in its own.
         content.put()
         for parent in {piece.target.parent for piece in [*pieces, content]}:
@@ -99,52 +111,88 @@ class Placement:
 
     def undo(self) -> None:
         """Everything where it was before `put`, whether that came to its end or not."""
-        steps = _read(self._written) or []
-        for piece in reversed(self._pieces(steps)):
-            piece.undo()
-        for kind, key, _, before in steps:
-            if kind == "mode":
-                (self._settings.root / key).chmod(before)
-        for suffix in database.SIDE_FILES:
-            side = self._aside / f"{self._database.name}{suffix}"
-            if side.exists():
-                side.rename(Path(f"{self._database}{suffix}"))
-        self._written.unlink(missing_ok=True)
+        if (plan := _read(self._written)) is not None:
+            aside = self._aside(plan)
+            # What is to be renamed in a folder that nobody may write to.
+            for kind, key, mode, _ in plan.steps:
+                if kind == "mode" and _is_dir(path := self._settings.root / key):
+                    path.chmod(mode | _OWNERS)
+            for piece in reversed(self._pieces(plan)):
+                piece.undo()
+            for kind, key, _, before in plan.steps:
+                if kind == "open" and _is_dir(path := self._settings.root / key):
+                    path.chmod(before)
+            for suffix in database.SIDE_FILES:
+                side = aside / f"{self._database.name}{suffix}"
+                if side.exists():
+                    side.rename(Path(f"{self._database}{suffix}"))
+            self._written.unlink(missing_ok=True)
         self.forget()
 
     def forget(self) -> None:
         """Remove what lies aside. What cannot be removed is in nobody's way."""
-        for folder in {self._aside, *(folder.aside for folder in self._settings.writable)}:
+        for folder in {self._settings.state / "aside", *(one.aside for one in self._settings.writable)}:
             with contextlib.suppress(OSError):
-                shutil.rmtree(folder, ignore_errors=True)
+                changes.remove(folder)
 
-    def _pieces(self, steps: list[Step]) -> list[_Piece]:
+    def _chmod(self, plan: Plan, which: str) -> None:
+        for kind, key, mode, _ in plan.steps:
+            if kind == which and _is_dir(path := self._settings.root / key):
+                path.chmod(mode)
+
+    def _aside(self, plan: Plan) -> Path:
+        return self._settings.state / "aside" / plan.aside
+
+    def _pieces(self, plan: Plan) -> list[_Piece]:
         settings = self._settings
         pieces = []
-        for number, (kind, key, *_) in enumerate(steps):
-            if kind != "mode":
+        for number, (kind, key, *_) in enumerate(plan.steps):
+            if kind in ("put", "remove"):
                 staged = changes.staged(settings, key) if kind == "put" else None
-                aside = changes.folder_of(settings, key).aside / str(number)
+                aside = changes.folder_of(settings, key).aside / plan.aside / str(number)
                 pieces.append(_Piece(settings.root / key, aside, staged))
-        carried = _Piece(settings.carried, self._aside / settings.carried.name, settings.staged_carried)
-        content = _Piece(settings.database, self._aside / settings.database.name, settings.staged)
+        aside = self._aside(plan)
+        carried = _Piece(settings.carried, aside / settings.carried.name, settings.staged_carried)
+        content = _Piece(settings.database, aside / settings.database.name, settings.staged)
         return [*pieces, carried, content]
 
-    def _steps(self) -> list[Step]:
-        """As they were written down; or else from what is staged and what is there, and then that is done."""
+    def _plan(self) -> Plan:
+        """From what is staged and what is there; it is written down, and then that is done."""
         settings = self._settings
-        if (steps := _read(self._written)) is not None:
-            return steps
-        if (received := changes.written_down(settings)) is None:
-            return []  # a database alone
-        has, of_images = received.has, set(received.images)
-        steps = [step for folder in settings.writable for step in _Merge(settings, folder, has).steps()]
-        _save(settings.staged_carried, [key for key in has if key in of_images or self._has_image(key)])
-        _save(self._written, steps)
-        return steps
+        steps: list[Step] = []
+        if (received := changes.written_down(settings)) is not None:
+            has, images = received.has, _Images(settings, set(received.images))
+            # Of a plan that a kill has cut off before it was written down.
+            changes.remove_others(settings, has)
+            for folder in settings.writable:
+                steps += _Merge(settings, folder, has).steps()
+            # Each folder after what it holds: then it may be closed to whoever writes.
+            for key in sorted(has, reverse=True):
+                if has[key][0] == "dir" and has[key][1] & _OWNERS != _OWNERS:
+                    steps.append(("mode", key, has[key][1], 0))
+            _save(settings.staged_carried, [key for key in has if key in images])
+        # Without changes: a database alone.
+        plan = Plan(secrets.token_hex(8), steps)
+        settings.staging.mkdir(exist_ok=True)
+        _save(self._written, asdict(plan))
+        return plan
 
-    def _has_image(self, key: str) -> bool:
-        return os.path.lexists(changes.folder_of(self._settings, key).pristine_of(key))
+
+class _Images:
+    """Which paths an image has had, this one or one before it."""
+
+    def __init__(self, settings: Settings, earlier: set[str]) -> None:
+        self._settings = settings
+        self._earlier = earlier
+        self._known: dict[Path, set[str]] = {}
+
+    def __contains__(self, key: str) -> bool:
+        if key in self._earlier:
+            return True
+        path = changes.folder_of(self._settings, key).pristine_of(key)
+        if path.parent not in self._known:
+            self._known[path.parent] = changes.entries(path.parent)
+        return path.name in self._known[path.parent]
 
 
 class _Merge:
@@ -159,7 +207,10 @@ class _Merge:
         """In the folder `here` below ours, which is one of the image; what is in others goes as a whole."""
         folder = self._folder
         there = folder.path / here, folder.pristine / here, folder.staged / here
-        for name in sorted(set().union(*map(changes.entries, there))):
+        names = (
+            changes.entries(there[0], follow=not here) | changes.entries(there[1]) | changes.entries(there[2])
+        )
+        for name in sorted(names):
             path, image, staged = (top / name for top in there)
             key = folder.key_of(path)
             if folder.is_own(path):
@@ -172,8 +223,7 @@ class _Merge:
                 yield from self.steps(f"{here}/{name}".lstrip("/"))
             elif _is_dir(image) and not gone and (_is_dir(staged) or not os.path.lexists(staged)):
                 if _is_dir(path):
-                    yield from self._mode(key, path, image)
-                    yield from self.steps(f"{here}/{name}".lstrip("/"))
+                    yield from self._below(key, path, image, f"{here}/{name}".lstrip("/"))
                 else:
                     self._complete(staged, image, key)
                     yield "put", key, 0, 0
@@ -187,11 +237,15 @@ class _Merge:
             elif os.path.lexists(path):
                 yield "remove", key, 0, 0
 
-    def _mode(self, key: str, path: Path, image: Path) -> Iterator[Step]:
+    def _below(self, key: str, path: Path, image: Path, here: str) -> Iterator[Step]:
+        """In a folder that stays; it gets its mode when all is in it."""
         has = self._has.get(key)
         wanted = has[1] if has and has[0] == "dir" else stat.S_IMODE(image.stat().st_mode)
         mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o777 != wanted & 0o777:
+        if changed := mode & 0o777 != wanted & 0o777 or mode & _OWNERS != _OWNERS:
+            yield "open", key, mode | _OWNERS, mode
+        yield from self.steps(here)
+        if changed:
             yield "mode", key, wanted, mode
 
     def _complete(self, staged: Path, image: Path, key: str) -> None:
@@ -213,11 +267,12 @@ def _is_dir(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def _read(path: Path) -> list[Step] | None:
+def _read(path: Path) -> Plan | None:
     try:
-        return [tuple(step) for step in json.loads(path.read_bytes())]
+        said = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    return Plan(said["aside"], [tuple(step) for step in said["steps"]])
 
 
 def _save(path: Path, content: object) -> None:
@@ -231,6 +286,10 @@ def _save(path: Path, content: object) -> None:
 
 
 def _move(path: Path, to: Path) -> None:
+    """To another folder of the same file system."""
+    mode = path.lstat().st_mode
+    if closed := stat.S_ISDIR(mode) and mode & _OWNERS != _OWNERS:
+        path.chmod(stat.S_IMODE(mode) | _OWNERS)  # its entry for what is above it changes
     try:
         path.rename(to)
     except OSError as error:
@@ -242,3 +301,5 @@ def _move(path: Path, to: Path) -> None:
         shutil.copytree(path, part, symlinks=True)
         part.rename(to)
         changes.remove(path)
+    if closed:
+        to.chmod(stat.S_IMODE(mode))

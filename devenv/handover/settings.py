@@ -118,6 +118,11 @@ class Settings:
         return self.state / "populated"
 
     @property
+    def absent(self) -> Path:
+        """Is there while an empty file stands for a database that the application has not made yet."""
+        return self.state / "absent"
+
+    @property
     def sessions(self) -> Path:
         """Where PHP keeps them, unless the application says otherwise."""
         return self.database.parent / "sessions"

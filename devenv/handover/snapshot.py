@@ -1,8 +1,8 @@
 """A snapshot: one tar file with the database, what has changed beside it, and what they are.
 
 ``snapshot.json`` {format, lineage, epoch, release, time, sequence, sha256, bytes, damage, fingerprint,
-changed, left, elsewhere}, ``database.sqlite`` and ``changes.tar``. A damaged database is saved as it is: then
-``damage`` says what is wrong with it, and ``fingerprint`` is null if not all of it can be read.
+changed, left, absent, elsewhere}, ``database.sqlite`` and ``changes.tar``. A damaged database is saved as it
+is: then ``damage`` says what is wrong with it, and ``fingerprint`` is null if not all of it can be read.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ class Taken:
             "damage": damage,
             "fingerprint": content,
             "changed": asdict(changed),
+            "absent": not settings.database.exists(),
             "elsewhere": elsewhere,
             "left": {key: asdict(one) for key, one in left.items()},
         }
@@ -395,6 +396,7 @@ _SAID: dict[str, Callable[[object], bool]] = {
     "sequence": lambda value: value is None or _is_count(value),
     "damage": _is_damage,
     "changed": lambda value: value is None or _is_counted(value),
+    "absent": lambda value: value is None or isinstance(value, bool),
     "elsewhere": lambda value: value is None or (isinstance(value, list) and all(map(_is_word, value))),
     "left": lambda value: value is None or _is_all_counted(value),
     "fingerprint": lambda value: value is None or isinstance(value, dict),
@@ -429,13 +431,24 @@ def stage(path: Path, settings: Settings) -> Description:
         if description["format"] == 1:
             archive = _of_first_format(archive, settings)
         received = changes.unpack(archive, settings)
+    except changes.NoPlace:
+        raise  # its folders are named otherwise now: no reason to take an older one
     except Problem as problem:
         raise _no_snapshot(path, f"{problem.error}: {problem.why}") from problem
     archive.unlink()
     if received.apart:
         raise _no_snapshot(path, f"{received.apart[0]} is not in it")
     changes.write_down(received, settings)
+    tell_absent(settings, absent=bool(description.get("absent")))
     return description
+
+
+def tell_absent(settings: Settings, *, absent: bool) -> None:
+    """Write down whether the database that is staged is an empty file in the place of none."""
+    if absent:
+        settings.absent.touch()
+    else:
+        settings.absent.unlink(missing_ok=True)
 
 
 def _of_first_format(folders: Path, settings: Settings) -> Path:

@@ -405,6 +405,7 @@ class Course:
                 "look at the disk of the new instance, then try again",
                 final=False,
             )
+        snapshot.tell_absent(self._settings, absent=bool(answer.get("absent")))
         await self._fetch_changes(peer, early=False)
         self.say("pages", blocks=answer["blocks"], bytes=answer["size"], ms=_ms(started))
         return sha256

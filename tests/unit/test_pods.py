@@ -179,11 +179,23 @@ def test_a_folder_of_the_manifests_that_this_application_does_not_write_to_is_no
     ]
 
 
-def test_a_rollout_changes_the_image_and_nothing_else() -> None:
+def test_a_rollout_changes_the_image_and_what_it_writes_to() -> None:
     assert rollout(240, "php-fpm:v2", 1.5)["template"] == {
         "metadata": {"annotations": {"devenv.io/began": "1.500"}},
-        "spec": {"containers": [{"name": "php-fpm", "image": "php-fpm:v2"}]},
+        "spec": {
+            "containers": [
+                {
+                    "name": "php-fpm",
+                    "image": "php-fpm:v2",
+                    "volumeMounts": [{"name": "data", "mountPath": "/app/data"}],
+                }
+            ],
+            "volumes": [{"name": "data", "emptyDir": {}}],
+        },
     }
+    # A folder that only the new release writes to has a volume from the beginning.
+    more = rollout(240, "php-fpm:v2", 1.5, ("data", "public/uploads"))["template"]["spec"]
+    assert [one["name"] for one in more["volumes"]] == ["data", "data-1"]
     # The same image again is another template.
     assert rollout(240, "php-fpm:v2", 2.5)["template"] != rollout(240, "php-fpm:v2", 1.5)["template"]
     assert "template" not in rollout(0)

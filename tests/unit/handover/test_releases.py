@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import traceback
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -313,3 +314,169 @@ def edit(release: Release, edits: dict[str, bytes | None]) -> dict[str, bytes | 
 
 def present(touched: dict[str, bytes | None]) -> Tree:
     return {key: content for key, content in touched.items() if content is not None}
+
+
+# What was found by looking for it
+
+
+def test_a_folder_that_went_with_its_files_brings_none_back_when_it_is_made_anew(
+    v1: Release, v2: Release, tmp_path: Path
+) -> None:
+    shutil.rmtree(v1.root / "var/code")
+    v2.take(v1)
+    assert v2.tree == {"var/theme.css": b"t2"}
+    lay(v2.root, {"var/code/mine": b"mine"})
+    again = Release(
+        tmp_path / "3", {"var/code/a.php": b"a1", "var/code/b.php": b"b1", "var/theme.css": b"t1"}
+    )
+    again.take(v2)
+    assert again.tree == {"var/code/mine": b"mine", "var/theme.css": b"t1"}
+
+
+def test_an_empty_folder_in_the_place_of_a_file_of_the_same_mode_is_a_change(
+    v1: Release, v2: Release
+) -> None:
+    for release in (v1, v2):
+        (release.settings.writable[0].pristine / "theme.css").chmod(0o755)
+        (release.root / "var/theme.css").chmod(0o755)
+    (v1.root / "var/theme.css").unlink()
+    (v1.root / "var/theme.css").mkdir(mode=0o755)
+    v2.take(v1)
+    assert (v2.root / "var/theme.css").is_dir()
+
+
+def test_what_was_removed_where_a_release_writes_nothing_is_remembered_for_one_that_does(
+    tmp_path: Path,
+) -> None:
+    image = {"web/up/.keep": b"", "web/up/logo.png": b"logo"}
+    old = Release(tmp_path / "1", image, "var:web/up")
+    (old.root / "web/up/.keep").unlink()
+    between = Release(tmp_path / "2", {})
+    lay(between.root, image)
+    between.take(old)
+    assert "web/up/.keep" in between.tree  # of an image that nobody changes
+    after = Release(tmp_path / "3", {})
+    after.take(between)
+    back = Release(tmp_path / "4", image, "var:web/up")
+    back.take(after)
+    assert set(back.tree) == {"web/up/logo.png"}
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_each_of_several_databases_arrives_with_its_wal_whatever_its_pages(
+    v1: Release, v2: Release, still: bool
+) -> None:
+    connections = []
+    for number, size in enumerate((4096, 1024, 65536)):
+        connection = sqlite3.connect(v1.root / f"var/{number}.db", isolation_level=None)
+        connections.append(connection)
+        for statement in (f"PRAGMA page_size = {size}", "PRAGMA journal_mode = WAL", "CREATE TABLE t (x)"):
+            connection.execute(statement)
+        connection.execute("INSERT INTO t VALUES (?)", (number,))
+    archive = v1.settings.state / "archive"
+    if still:
+        for connection in connections:
+            connection.close()
+    changes.pack(v1.settings, {}, archive, still=still)
+    changes.unpack(archive, v2.settings)
+    for number in range(3):
+        staged = changes.staged(v2.settings, f"var/{number}.db")
+        with closing(sqlite3.connect(f"file:{staged}?immutable=1", uri=True)) as copy:
+            assert copy.execute("SELECT x FROM t").fetchall() == [(number,)]
+    for connection in connections:
+        connection.close()
+
+
+def test_what_an_earlier_placement_could_not_remove_is_not_taken_for_what_a_later_one_put_aside(
+    v1: Release, v2: Release
+) -> None:
+    lay(v1.root, {"var/uploads/new": b"new"})
+    lay(v2.root, {"var/uploads/live": b"live"})
+    for name in ("0", "1", "2"):
+        lay(v2.settings.writable[0].aside, {f"{name}/of-another-user": b"old"})
+    mine, archive = v2.settings, v2.settings.state / "archive"
+    mine.staging.mkdir(parents=True, exist_ok=True)
+    changes.pack(v1.settings, {}, archive)
+    changes.write_down(changes.unpack(archive, mine), mine)
+    before = v2.tree
+    Placement(mine).put()
+    assert "var/uploads/live" not in v2.tree
+    Placement(mine).undo()
+    assert v2.tree == before
+
+
+def test_what_a_kill_left_half_copied_is_not_put_in_place(v1: Release, v2: Release) -> None:
+    """A file of the image that is to be as it was: its copy had begun, and the plan was not written down."""
+    lay(v2.root, {"var/theme.css": b"changed here"})
+    mine, archive = v2.settings, v2.settings.state / "archive"
+    mine.staging.mkdir(parents=True, exist_ok=True)
+    changes.pack(v1.settings, {}, archive)
+    changes.write_down(changes.unpack(archive, mine), mine)
+    lay(mine.writable[0].staged, {"theme.css": b"t"})
+    Placement(mine).put()
+    assert v2.tree["var/theme.css"] == b"t2"
+
+
+def test_an_instance_that_was_killed_as_it_began_has_all_of_its_image(tmp_path: Path) -> None:
+    instance = Release(tmp_path / "1", {"var/code/a.php": b"a" * 5000})
+    instance.settings.populated.unlink()
+    (instance.root / "var/code/a.php").unlink()
+    lay(instance.settings.writable[0].own, {"part": b"aa"})
+    changes.populate(instance.settings)
+    assert instance.tree == {"var/code/a.php": b"a" * 5000}
+
+
+def test_the_folder_of_a_file_is_not_listed_for_each_file_in_it(
+    v1: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(v1.root, {f"var/uploads/{number}": b"x" for number in range(100)})
+    calls = []
+    true = changes.entries
+    monkeypatch.setattr(changes, "entries", lambda *a, **k: calls.append(a) or true(*a, **k))
+    changes.pack(v1.settings, {}, v1.settings.state / "archive")
+    assert len(calls) < 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_folders_that_nobody_may_write_to_travel_and_are_replaced(tmp_path: Path) -> None:
+    """As the one whom it concerns: to root no folder is closed."""
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents:
+        if parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):
+            parent.chmod(0o755)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setgid(33)
+            os.setuid(33)
+            _closed_folders(tmp_path)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def _closed_folders(folder: Path) -> None:
+    image = {"var/sites/default/settings": b"image"}
+    made = []
+    for number in range(3):
+        release = Release(folder / str(number), image)
+        (release.settings.writable[0].pristine / "sites/default").chmod(0o555)
+        (release.root / "var/sites/default").chmod(0o555)
+        made.append(release)
+    first, second, third = made
+    lay(first.root, {"var/closed/file": b"mine"})
+    (first.root / "var/closed/empty").mkdir(mode=0o555)
+    (first.root / "var/closed").chmod(0o555)
+    (first.root / "var/sites/default").chmod(0o755)
+    lay(first.root, {"var/sites/default/settings": b"changed", "var/sites/default/more": b"more"})
+    (first.root / "var/sites/default").chmod(0o555)
+    for old, new in ((first, second), (second, third), (third, second)):
+        new.take(old)
+        assert new.tree == first.tree
+        for closed in ("var/closed", "var/closed/empty", "var/sites/default"):
+            assert (new.root / closed).stat().st_mode & 0o777 == 0o555, closed
