@@ -19,8 +19,8 @@ import stat
 import struct
 import tarfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -113,43 +113,49 @@ class Listing:
         self._still = still
         self._newest = time.time() - RACY
         self._since = _since(settings)
+        self._leave = set(settings.leave)
         self.has: Manifest = {}
         self.images: set[str] = set()
         """Those of them that this image has too, or that of an earlier release had."""
         for folder in settings.writable:
-            self._walk(folder, folder.path, folder.pristine, top=True)
+            self._not_its = {str(one) for one in (folder.own, *folder.untouched)}
+            self._hold_its = {str(parent) for one in self._not_its for parent in Path(one).parents}
+            self._walk(folder, str(folder.path), str(folder.pristine), folder.key)
         for key in _carried(settings):
             self._carry(key)
 
-    def _walk(self, folder: Writable, here: Path, pristine: Path, *, top: bool = False) -> None:
-        images = entries(pristine)
-        own = entries(here, follow=top)
+    def _walk(self, folder: Writable, here: str, pristine: str, key: str) -> None:
+        """In the pause: so for what is as it was there is one look, and no more."""
+        images = {entry.name: entry for entry in _scanned(pristine, follow=False)}
+        own = {entry.name: entry for entry in _scanned(here, follow=key == folder.key)}
         for name in sorted(own):
-            path = here / name
-            if folder.is_own(path) or _is_side_file(path, own):
+            entry, below = own[name], f"{key}/{name}"
+            if entry.path in self._not_its or _is_side_file(entry.path, own):
                 continue
-            key = folder.key_of(path)
-            left = key in self._settings.leave
+            left = below in self._leave
             try:
-                info = path.lstat()
+                info = entry.stat(follow_symlinks=False)
                 is_folder = stat.S_ISDIR(info.st_mode)
-                waiting = [] if left or is_folder else _waiting(path, own)
-                same = name in images and not waiting and _is_same(path, info, pristine / name, self._since)
-                if not same and (is_folder or not left) and not folder.holds_own(path):
-                    self._add(key, path, info, waiting)
+                waiting = [] if left or is_folder else _waiting(entry.path, own)
+                same = name in images and not waiting and self._is_images(entry.path, info, images[name].path)
+                if not same and (is_folder or not left) and entry.path not in self._hold_its:
+                    self._add(below, Path(entry.path), info, waiting)
                     if name in images:
-                        self.images.add(key)
+                        self.images.add(below)
                         if not is_folder:
-                            self._gone_below(folder, pristine / name)
+                            self._gone_below(folder, Path(images[name].path))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             if is_folder and not left:
-                self._walk(folder, path, pristine / name)
-        for name in images - own:
-            key = folder.key_of(here / name)
-            if not (folder.is_own(here / name) or key in self._settings.leave):
-                self._gone(key)
-                self._gone_below(folder, pristine / name)
+                self._walk(folder, entry.path, f"{pristine}/{name}", below)
+        for name in images.keys() - own.keys():
+            below = f"{key}/{name}"
+            if f"{here}/{name}" not in self._not_its and below not in self._leave:
+                self._gone(below)
+                self._gone_below(folder, Path(images[name].path))
+
+    def _is_images(self, path: str, info: os.stat_result, pristine: str) -> bool:
+        return _is_same(Path(path), info, Path(pristine), self._since)
 
     def _gone(self, key: str) -> None:
         self.has[key] = GONE
@@ -170,7 +176,7 @@ class Listing:
             return
         try:
             path = folder_of(self._settings, key).path_of(key)
-            self._add(key, path, path.lstat(), _waiting(path))
+            self._add(key, path, path.lstat(), _waiting(str(path)))
         except (NoPlace, FileNotFoundError, NotADirectoryError):
             # Where this release writes nothing, no change of it can be seen.
             self.has[key] = GONE
@@ -201,6 +207,16 @@ class Listing:
                 self._add(self._settings.key_of(side), side, side.lstat(), [])
             return path.lstat(), waiting
         return path.lstat(), []
+
+
+def _scanned(folder: str, *, follow: bool) -> list[os.DirEntry[str]]:
+    if not follow and Path(folder).is_symlink():
+        return []
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def entries(folder: Path, *, follow: bool = False) -> set[str]:
@@ -245,24 +261,25 @@ def _is_same(path: Path, info: os.stat_result, pristine: Path, since: int = 0) -
     return untouched or are_equal(path, pristine)
 
 
-def _waiting(path: Path, beside: set[str] | None = None) -> list[Path]:
+def _waiting(path: str, beside: Container[str] | None = None) -> list[Path]:
     """WAL or hot journal of the database at `path`, with what is not in its file yet. `beside`: the names in
     its folder, where they are known."""
     found = []
     for suffix, magic in _WAITING.items():
-        side = path.with_name(path.name + suffix)
-        there = side.name in beside if beside is not None else side.exists()
-        if there and _head(side).startswith(magic) and _head(path) in (SQLITE, b""):
-            found.append(side)
+        side = path + suffix
+        there = side.rpartition("/")[2] in beside if beside is not None else os.path.lexists(side)
+        if there and _head(Path(side)).startswith(magic) and _head(Path(path)) in (SQLITE, b""):
+            found.append(Path(side))
     return found
 
 
-def _is_side_file(path: Path, beside: set[str]) -> bool:
-    for suffix in database.SIDE_FILES:
-        main = path.with_name(path.name.removesuffix(suffix))
-        if main.name != path.name and main.name in beside:
-            return _head(main) == SQLITE or path in _waiting(main, beside)
-    return False
+def _is_side_file(path: str, beside: Container[str]) -> bool:
+    if not path.endswith(database.SIDE_FILES):
+        return False
+    main = path.rpartition("-")[0]
+    if main.rpartition("/")[2] not in beside:
+        return False
+    return _head(Path(main)) == SQLITE or Path(path) in _waiting(main, beside)
 
 
 def _head(path: Path) -> bytes:
@@ -351,9 +368,13 @@ def pack(settings: Settings, known: Manifest, into: Path, *, still: bool = False
     return counted(now)
 
 
+def _as_json(received: Received) -> str:
+    return json.dumps({"has": received.has, "images": received.images, "apart": received.apart})
+
+
 def add_manifest(tar: tarfile.TarFile, received: Received) -> None:
     """As the last entry: what whoever unpacks the others has then."""
-    listed = json.dumps(asdict(received)).encode()
+    listed = _as_json(received).encode()
     info = tarfile.TarInfo(MANIFEST)
     info.size = len(listed)
     tar.addfile(info, io.BytesIO(listed))
@@ -371,7 +392,7 @@ def _add(tar: tarfile.TarFile, path: Path, key: str, scratch: Path) -> None:
         tar.addfile(info)
         return
     head = _head(path)
-    if head == SQLITE or (head == b"" and _waiting(path)):
+    if head == SQLITE or (head == b"" and _waiting(str(path))):
         path = _consistent(path, scratch / "copy")
         info.size = path.stat().st_size
     with path.open("rb") as file:
@@ -422,25 +443,46 @@ def unpack(archive: Path, settings: Settings) -> Received:
     if received is None:
         raise _not_whole("it ends without saying what has changed")
     remove_others(settings, received.has)
+    where = _where(settings)
     for key, value in received.has.items():
-        if value != GONE and not _is_kind(staged(settings, key), value):
+        if value != GONE and not _is_kind(where(key), value):
             raise _not_whole(f"{key} is missing, or something else than it says")
     return received
 
 
+def _where(settings: Settings) -> Callable[[str], str]:
+    """As `staged`, for many: the names of thousands are looked up in the pause."""
+    tops = [(f"{folder.key}/", f"{folder.staged}/") for folder in settings.writable]
+
+    def find(key: str) -> str:
+        for top, there in tops:
+            if key.startswith(top):
+                return there + key[len(top) :]
+        return str(staged(settings, key))  # which says what is wrong with it
+
+    return find
+
+
 def remove_others(settings: Settings, has: Manifest) -> None:
     """Have nothing staged but the changes `has`."""
-    there = {key for key, value in has.items() if value != GONE}
-    kept = there | {str(parent) for key in there for parent in PurePosixPath(key).parents}
+    kept = {key for key, value in has.items() if value != GONE}
+    for key in list(kept):
+        above = key.rpartition("/")[0]
+        while above and above not in kept:
+            kept.add(above)
+            above = above.rpartition("/")[0]
     for folder in settings.writable:
-        for path in reversed(list(_below(folder.staged))):
-            if folder.key_of_staged(path) not in kept:
-                remove(path)
+        top = str(folder.staged)
+        for root, names, files in os.walk(top, topdown=False):
+            key = folder.key + root[len(top) :]
+            for name in [*names, *files]:
+                if f"{key}/{name}" not in kept:
+                    remove(Path(root, name))
 
 
-def _is_kind(path: Path, value: list[Any]) -> bool:
+def _is_kind(path: str, value: list[Any]) -> bool:
     try:
-        mode = path.lstat().st_mode
+        mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return False
     if is_file(value):
@@ -547,12 +589,12 @@ def _is_value(value: object) -> bool:
 
 
 def _is_path(key: object) -> bool:
-    return isinstance(key, str) and key != "" and not {"..", "/"} & set(PurePosixPath(key).parts)
+    return isinstance(key, str) and key != "" and key[0] != "/" and ".." not in key.split("/")
 
 
 def write_down(received: Received, settings: Settings) -> None:
     """What is staged; on return it is on the disk."""
-    settings.staged_changes.write_text(json.dumps(asdict(received)))
+    settings.staged_changes.write_text(_as_json(received))
     sync(settings.staged_changes)
 
 

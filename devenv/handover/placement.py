@@ -184,15 +184,16 @@ class _Images:
     def __init__(self, settings: Settings, earlier: set[str]) -> None:
         self._settings = settings
         self._earlier = earlier
-        self._known: dict[Path, set[str]] = {}
+        self._known: dict[str, set[str]] = {}
 
     def __contains__(self, key: str) -> bool:
         if key in self._earlier:
             return True
-        path = changes.folder_of(self._settings, key).pristine_of(key)
-        if path.parent not in self._known:
-            self._known[path.parent] = changes.entries(path.parent)
-        return path.name in self._known[path.parent]
+        above, _, name = key.rpartition("/")
+        if above not in self._known:
+            path = changes.folder_of(self._settings, key).pristine_of(key)
+            self._known[above] = changes.entries(path.parent)
+        return name in self._known[above]
 
 
 class _Merge:

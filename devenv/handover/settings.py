@@ -55,9 +55,6 @@ class Writable:
     def pristine_of(self, key: str) -> Path:
         return self.pristine / PurePosixPath(key).relative_to(self.key)
 
-    def key_of_staged(self, path: Path) -> str:
-        return f"{self.key}/{path.relative_to(self.staged)}"
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
