@@ -214,7 +214,11 @@ class Stack:
         self.hosts = folder / "hosts"
         self.hosts.write_text("127.0.0.1 localhost\n")
         (folder / "php").mkdir()
-        shutil.copy(PHP / "gate.ini", folder / "php/90-gate.ini")
+        # What the image has in /etc/gate.
+        for file in (PHP / "serve.php", PHP.parent / "never-served"):
+            shutil.copy(file, folder / "php")
+        settings = (PHP / "gate.ini").read_text().replace("/etc/gate", f"{folder}/php")
+        (folder / "php/90-gate.ini").write_text(settings)
         self.instances: list[Instance] = []
         self.port = _free_port()
         self._apache: subprocess.Popen[bytes] | None = None
