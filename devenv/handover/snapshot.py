@@ -241,7 +241,7 @@ def stage_last(
     return None
 
 
-def _stage_named(settings: Settings, mark: marks.Mark) -> tuple[Path, Description]:
+def _stage_named(settings: Settings, mark: marks.Mark) -> tuple[Path, Description] | None:
     assert settings.snapshots is not None
     path = settings.snapshots / mark.saved
     try:
@@ -256,6 +256,11 @@ def _stage_named(settings: Settings, mark: marks.Mark) -> tuple[Path, Descriptio
         ) from problem
     if not description["bytes"]:
         _require_none(settings.snapshots, mark)
+        if (changed := description.get("changed")) and not changed["files"]:
+            # Nobody has written anything: the next one begins as the first did, perhaps with a seed by now.
+            changes.discard(settings)
+            tell_absent(settings, absent=False)
+            return None
     return path, description
 
 

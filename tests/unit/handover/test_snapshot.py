@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from devenv.handover import database, snapshot
+from devenv.handover import changes, database, snapshot
 from devenv.handover import mark as marks
 from devenv.handover.fingerprint import fingerprint
 from devenv.handover.mark import Mark
@@ -434,6 +434,17 @@ def test_a_database_that_somebody_has_removed_is_missed(content: Settings, clock
     marks.save(content.snapshots, Mark(OWNER.uid, "host", "v1", OWNER.lineage, OWNER.epoch, last["file"]))
     with pytest.raises(Problem, match=f"had no database at its end.*{path.name}"):
         snapshot.stage_last(content, lambda path, problem: None)
+
+
+def test_after_one_in_which_nobody_wrote_anything_it_begins_anew(content: Settings) -> None:
+    """There may be a seed by now."""
+    content.database.unlink()
+    assert content.snapshots is not None
+    for name, begins in (("uploads/file", True), ("uploads", False)):
+        last = snapshot.save(content, OWNER)
+        marks.save(content.snapshots, Mark(OWNER.uid, "host", "v1", OWNER.lineage, OWNER.epoch, last["file"]))
+        assert (snapshot.stage_last(content, lambda path, problem: None) is not None) is begins
+        changes.remove(content.writable[0].path / name)
 
 
 def test_one_that_is_not_empty_is_kept_and_so_is_one_with_a_journal(content: Settings) -> None:
