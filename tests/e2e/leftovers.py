@@ -23,6 +23,7 @@ KEPT: Mapping[str, float] = {
     "state */portforward.log.#": 1,
     "state receipts/*.json": math.inf,
     "volume *.tar": 10,
+    "instance carried.json": 1,
 }
 """What devenv collects on purpose, and the most of it that there may be."""
 _PROJECT = "com.docker.compose.project"
