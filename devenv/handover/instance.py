@@ -64,6 +64,8 @@ class Instance(Machine):
         sockets = Path(os.environ.get("GATE_RUN", "/run/gate"))
         sockets.mkdir(parents=True, exist_ok=True)
         (sockets / "opcache").mkdir(exist_ok=True)
+        # For the warm-up; what is put in place later may have none.
+        settings.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
         env = _server_env(sockets / "opcache", settings.sessions)
         self.servers = Servers(command, env, sockets, self.journal)
 
