@@ -34,6 +34,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Dev
         docker("rmi", *images)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DOCKER_HOST", engine.host)
+            made.through = engine.network
             made.done("up")
             yield engine, made
 
