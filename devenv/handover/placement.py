@@ -7,7 +7,6 @@ nobody can want it back, so a failure can be undone, and large folders are remov
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from . import changes, database
+from .changes import is_dir
 from .record import sync_folder
 from .settings import Settings, Writable
 
@@ -115,12 +115,12 @@ class Placement:
             aside = self._aside(plan)
             # What is to be renamed in a folder that nobody may write to.
             for kind, key, mode, _ in plan.steps:
-                if kind == "mode" and _is_dir(path := self._settings.root / key):
+                if kind == "mode" and is_dir(path := self._settings.root / key):
                     path.chmod(mode | _OWNERS)
             for piece in reversed(self._pieces(plan)):
                 piece.undo()
             for kind, key, _, before in plan.steps:
-                if kind == "open" and _is_dir(path := self._settings.root / key):
+                if kind == "open" and is_dir(path := self._settings.root / key):
                     path.chmod(before)
             for suffix in database.SIDE_FILES:
                 side = aside / f"{self._database.name}{suffix}"
@@ -132,12 +132,14 @@ class Placement:
     def forget(self) -> None:
         """Remove what lies aside. What cannot be removed is in nobody's way."""
         for folder in {self._settings.state / "aside", *(one.aside for one in self._settings.writable)}:
-            with contextlib.suppress(OSError):
+            try:
                 changes.remove(folder)
+            except OSError:
+                shutil.rmtree(folder, ignore_errors=True)  # all but what is another user's
 
     def _chmod(self, plan: Plan, which: str) -> None:
         for kind, key, mode, _ in plan.steps:
-            if kind == which and _is_dir(path := self._settings.root / key):
+            if kind == which and is_dir(path := self._settings.root / key):
                 path.chmod(mode)
 
     def _aside(self, plan: Plan) -> Path:
@@ -222,8 +224,8 @@ class _Merge:
                     yield "put", key, 0, 0
             elif folder.holds_own(path):
                 yield from self.steps(f"{here}/{name}".lstrip("/"))
-            elif _is_dir(image) and not gone and (_is_dir(staged) or not os.path.lexists(staged)):
-                if _is_dir(path):
+            elif is_dir(image) and not gone and (is_dir(staged) or not os.path.lexists(staged)):
+                if is_dir(path):
                     yield from self._below(key, path, image, f"{here}/{name}".lstrip("/"))
                 else:
                     self._complete(staged, image, key)
@@ -258,14 +260,10 @@ class _Merge:
             below = f"{key}/{name}"
             if self._has.get(below) == changes.GONE:
                 continue
-            if _is_dir(image / name) and (_is_dir(staged / name) or not os.path.lexists(staged / name)):
+            if is_dir(image / name) and (is_dir(staged / name) or not os.path.lexists(staged / name)):
                 self._complete(staged / name, image / name, below)
             elif not os.path.lexists(staged / name):
                 changes.copy(image / name, staged / name)
-
-
-def _is_dir(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
 
 
 def _read(path: Path) -> Plan | None:

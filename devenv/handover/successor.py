@@ -257,7 +257,7 @@ class Course:
         changes.discard(self._settings)
         self._staging.mkdir(parents=True)
         shutil.copyfile(seed, self._staged)
-        _sync(self._staged)
+        changes.sync(self._staged)
 
     def _say_content(self, phase: str, **details: Any) -> None:
         self._instance.journal.write("content", phase, **details)
@@ -624,11 +624,6 @@ def _newest_in_words(folder: Path | None) -> str:
     saved = snapshot.describe(newest)["time"]
     hours = (time.time() - calendar.timegm(time.strptime(saved, "%Y-%m-%dT%H:%M:%SZ"))) / 3600
     return f"the newest snapshot is of {saved}, {hours:.1f} hours ago"
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _ms(started: float) -> float:

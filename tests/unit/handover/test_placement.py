@@ -205,3 +205,17 @@ def test_a_file_that_another_user_put_into_a_folder_does_not_keep_it_from_being_
         Placement(settings).put()
         Placement(settings).forget()
     assert there(settings) == NEW
+
+
+def test_what_is_another_users_aside_keeps_nothing_else_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`docker exec -u root` leaves such files: gigabytes beside them are removed all the same."""
+    lay(settings.writable[0].aside, {"x/0/large": b"large", "x/1": b"more"})
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(changes, "remove", refuse)
+    Placement(settings).forget()
+    assert not settings.writable[0].aside.exists()
